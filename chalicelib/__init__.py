@@ -1,0 +1,1 @@
+"""Carillon: real-time notifications on API Gateway, Lambda, DynamoDB and SQS."""

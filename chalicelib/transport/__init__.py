@@ -1,0 +1,1 @@
+"""Ways to connections, behind ``ports.Transport``: the management API, and memory."""

@@ -1,0 +1,245 @@
+"""What a client can say and be told, whatever the dialect.
+
+Field names and meanings are those of Centrifugo's client protocol:
+https://github.com/centrifugal/protocol/blob/master/definitions/client.proto
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import msgspec
+
+from chalicelib import limits
+from chalicelib.errors import ClientError, ErrorCode
+from chalicelib.model import ClientInfo, Disconnect, Publication
+
+Id = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+
+# -- What a client says ---------------------------------------------------------------------------
+
+
+class Command(msgspec.Struct, frozen=True):
+    """The root of the commands; ``name`` is the word for it in both dialects."""
+
+    name: ClassVar[str]
+
+
+class Connect(Command, frozen=True):
+    """The first command of a connection: who it is."""
+
+    name = "connect"
+    token: str = ""
+
+
+class Subscribe(Command, frozen=True):
+    """Enter a channel. ``batch`` (action dialect): several publications may share a frame."""
+
+    name = "subscribe"
+    channel: str
+    batch: bool = False
+
+
+class Unsubscribe(Command, frozen=True):
+    """Leave a channel."""
+
+    name = "unsubscribe"
+    channel: str
+
+
+class Publish(Command, frozen=True):
+    """Send ``data`` to everyone in a channel."""
+
+    name = "publish"
+    channel: str
+    data: msgspec.Raw
+
+
+class Rpc(Command, frozen=True):
+    """Call a method that the application registered (rpc.py)."""
+
+    name = "rpc"
+    method: str = ""
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class Send(Command, frozen=True):
+    """A message to the application that gets no reply."""
+
+    name = "send"
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class Ping(Command, frozen=True):
+    """Ask for a sign of life."""
+
+    name = "ping"
+
+
+COMMANDS: Mapping[str, type[Command]] = {
+    kind.name: kind for kind in (Connect, Subscribe, Unsubscribe, Publish, Rpc, Send, Ping)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A command with its id; 0 means that no reply is expected or that none can be matched."""
+
+    id: int
+    command: Command
+
+
+# -- What a client is told ------------------------------------------------------------------------
+
+
+class Result(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The root of the results of commands that succeeded."""
+
+    name: ClassVar[str]
+
+
+class ConnectResult(Result, frozen=True, omit_defaults=True):
+    """``client`` is the connection's id."""
+
+    name = "connect"
+    client: str
+    version: str
+
+
+class SubscribeResult(Result, frozen=True, omit_defaults=True):
+    """The connection is in the channel."""
+
+    name = "subscribe"
+
+
+class UnsubscribeResult(Result, frozen=True):
+    """The connection is not in the channel."""
+
+    name = "unsubscribe"
+
+
+class PublishResult(Result, frozen=True):
+    """The publication was accepted."""
+
+    name = "publish"
+
+
+class RpcResult(Result, frozen=True):
+    """What the method returned."""
+
+    name = "rpc"
+    data: msgspec.Raw
+
+
+class PingResult(Result, frozen=True):
+    """A sign of life."""
+
+    name = "ping"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to the command of that id."""
+
+    id: int
+    answer: Result | ClientError
+
+
+@dataclass(frozen=True, slots=True)
+class Pub:
+    """Push: a publication in a channel."""
+
+    channel: str
+    publication: Publication
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribed:
+    """Push: the server took the connection out of a channel."""
+
+    channel: str
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """Push: the server put the connection into a channel."""
+
+    channel: str
+
+
+Push = Pub | Unsubscribed | Subscribed | Disconnect
+Message = Reply | Push
+
+
+# -- Dialects -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """A way to spell commands and messages: two pure functions.
+
+    ``decode(text)`` yields, in order, the requests of a frame; what cannot be understood is a
+    Reply that says why, ready to be sent. ``encode(messages)`` yields the objects on the wire,
+    each one JSON text on one line; ``joins``: several of them may share a frame.
+    ``needs_connect``: nothing else is heard before a connect command.
+    """
+
+    name: str
+    decode: Callable[[str], Sequence["Request | Reply"]]
+    encode: Callable[[Message], bytes]
+    joins: bool
+    needs_connect: bool
+
+    def frames(self, messages: Sequence[Message]) -> tuple[bytes, ...]:
+        """The messages, in order, in as few frames of at most 128 KB as the dialect allows."""
+        frames: list[bytes] = []
+        for message in map(self.encode, messages):
+            if self.joins and frames and len(frames[-1]) + 1 + len(message) <= limits.MESSAGE_BYTES:
+                frames[-1] += b"\n" + message
+            else:
+                frames.append(message)
+        return tuple(frames)
+
+
+def one_line(raw: bytes) -> msgspec.Raw:
+    """A JSON text without line breaks, which JSON allows only where they mean nothing."""
+    if b"\n" in raw or b"\r" in raw:
+        raw = raw.replace(b"\n", b" ").replace(b"\r", b" ")
+    return msgspec.Raw(raw)
+
+
+def bad_request(detail: str) -> ClientError:
+    return ClientError(ErrorCode.BAD_REQUEST, detail)
+
+
+def describe(error: msgspec.MsgspecError, where: str) -> str:
+    """msgspec's sentence, with ``where`` for the root of its path (``$``)."""
+    text = str(error).replace("`$.", f"`{where}.").replace("`$[", f"`{where}[")
+    return text if f"`{where}" in text else f"{where}: {text}"
+
+
+class WireError(msgspec.Struct, frozen=True):
+    """An error as both dialects spell it."""
+
+    code: int
+    message: str
+    temporary: bool
+
+    @classmethod
+    def of(cls, error: ClientError) -> "WireError":
+        return cls(error.reason.code, error.message, error.reason.temporary)
+
+
+class WirePublication(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A publication as both dialects spell it."""
+
+    data: msgspec.Raw
+    info: ClientInfo | None = None
+    offset: int = 0
+    tags: Mapping[str, str] | None = None
+
+    @classmethod
+    def of(cls, publication: Publication) -> "WirePublication":
+        return cls(data=publication.data, info=publication.info, tags=publication.tags)

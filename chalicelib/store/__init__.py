@@ -1,0 +1,1 @@
+"""Where connections and subscriptions are kept: two peers behind ports.Store."""

@@ -1,0 +1,1 @@
+"""What tests share: the core in memory, and a table on a real API."""

@@ -1,0 +1,65 @@
+"""A DynamoDB API to test against: moto behind its lock, or an engine that runs elsewhere."""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import boto3  # noqa: TID251 a test's own client of the engine
+from botocore.config import Config  # noqa: TID251 it comes with boto3
+
+from chalicelib.store.dynamo import DynamoStore
+from devstack import aws, resources
+
+_numbers = itertools.count(1)
+
+
+@contextmanager
+def engine() -> Iterator[str]:
+    """The engine that CARILLON_DYNAMODB names by URL, else the embedded one."""
+    elsewhere = os.environ.get("CARILLON_DYNAMODB")  # noqa: TID251 which engine to test on
+    if elsewhere:
+        yield elsewhere
+    else:
+        with aws.embedded(0) as url:
+            yield url
+
+
+def client(url: str) -> Any:
+    return boto3.client(
+        "dynamodb",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(max_pool_connections=64),
+    )
+
+
+class Table:
+    """A fresh table, its store, and the calls that were made on it."""
+
+    def __init__(
+        self, url: str, clock: Callable[[], float], sleep: Callable[[float], None], *, page: int
+    ) -> None:
+        self.name = f"carillon-test-{os.getpid()}-{next(_numbers)}"
+        self.client = client(url)
+        resources.create_table(self.client, self.name)
+        self.calls: list[str] = []
+        self.client.meta.events.register("before-call.dynamodb", self._note)
+        self.store = DynamoStore(
+            self.name, clock=clock, sleep=sleep, page=page, connect=lambda: self.client
+        )
+
+    def _note(self, model: Any, **_rest: Any) -> None:
+        self.calls.append(model.name)
+
+    def items(self) -> list[dict[str, Any]]:
+        """Everything in the table, expired or not."""
+        pages = self.client.get_paginator("scan").paginate(TableName=self.name)
+        return [item for page in pages for item in page["Items"]]
+
+    def drop(self) -> None:
+        self.client.delete_table(TableName=self.name)
+        self.client.close()

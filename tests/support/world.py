@@ -1,0 +1,112 @@
+"""The whole core on in-memory peers, with a clock that a test moves."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from chalicelib import bootstrap
+from chalicelib.channels import Channels
+from chalicelib.ports import Store
+from chalicelib.settings import Settings
+from chalicelib.store.memory import MemoryStore
+from chalicelib.transport.memory import MemoryTransport
+
+_A = TypeVar("_A")
+_R = TypeVar("_R")
+
+OPEN = b"""{
+  "without_namespace": {
+    "allow_subscribe_for_client": true, "allow_subscribe_for_anonymous": true,
+    "allow_publish_for_client": true, "allow_publish_for_anonymous": true
+  },
+  "namespaces": [
+    {"name": "private"},
+    {"name": "wide", "shards": 4, "allow_subscribe_for_anonymous": true},
+    {"name": "members", "allow_subscribe_for_anonymous": true, "allow_publish_for_subscriber": true}
+  ]
+}"""
+
+
+class Clock:
+    """Stands still; sleeping moves it, and runs what was put off until then."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self.now = now
+        self.later: list[Callable[[], None]] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        if self.later:
+            self.later.pop(0)()
+
+
+def in_order(function: Callable[[_A], _R], items: Sequence[_A], /) -> list[_R]:
+    """ports.Parallel, one after another."""
+    return [function(item) for item in items]
+
+
+class World:
+    """The core, wired as deployed but for its peers; speaks for clients and hears for them."""
+
+    def __init__(
+        self, *, channels: bytes = OPEN, store: Store | None = None, **settings: Any
+    ) -> None:
+        self.clock = Clock()
+        self.store: Store = store or MemoryStore(self.clock)
+        self.transport = MemoryTransport()
+        self.settings = Settings(
+            **{
+                "stage": "local",
+                "region": "eu-west-1",
+                "table": "carillon",
+                "api_keys": ("key",),
+                "channels": Channels.parse(channels),
+                "allow_anonymous": True,
+                **settings,
+            }
+        )
+        self.app = bootstrap.build(
+            self.settings,
+            store=self.store,
+            transport=lambda _endpoint: self.transport,
+            parallel=in_order,
+            clock=self.clock,
+            sleep=self.clock.sleep,
+        )
+        self.hub, self.notifier = self.app.hub, self.app.notifier
+
+    def open(self, *ids: str) -> None:
+        """Open sockets."""
+        for connection_id in ids:
+            assert self.hub.connect(connection_id, self.clock())
+
+    def say(self, connection_id: str, *frames: object) -> list[Any]:
+        """Send frames, text as it is and anything else as JSON; all that came back meanwhile."""
+        before = len(self.transport.frames[connection_id])
+        for frame in frames:
+            text = frame if isinstance(frame, str) else msgspec.json.encode(frame).decode()
+            self.hub.receive(connection_id, text, int(self.clock() * 1000))
+        return self.heard(connection_id)[before:]
+
+    def join(self, connection_id: str, channel: str) -> None:
+        """Open a plain socket and subscribe it."""
+        self.open(connection_id)
+        answer = self.say(connection_id, {"action": "subscribe", "channel": channel})
+        assert [frame["event"] for frame in answer] == ["subscribe"], answer
+
+    def heard(self, connection_id: str) -> list[Any]:
+        """Every object that a socket was sent, in order (one a frame of the action dialect)."""
+        return [
+            msgspec.json.decode(line)
+            for frame in self.transport.frames[connection_id]
+            for line in frame.split(b"\n")
+        ]
+
+    def rows(self, channel: str, shard: int = 0) -> list[str]:
+        """The connections that have a row in a shard of a channel."""
+        pages = self.store.subscriptions(channel, shard)
+        return [row.connection_id for page in pages for row in page]

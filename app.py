@@ -1,0 +1,51 @@
+"""Chalice wiring only: a handler a trigger, each parses, calls and maps."""
+
+from collections.abc import Callable
+from typing import Any
+
+from chalice.app import Chalice, WebsocketEvent
+
+from chalicelib import bootstrap, logs
+from chalicelib.api import server
+
+app = Chalice(app_name="carillon")
+app.experimental_feature_flags.update(["WEBSOCKETS"])
+app.register_blueprint(server.blueprint)
+
+Handled = dict[str, int]
+
+
+@app.middleware("websocket")
+def let_nothing_out(event: WebsocketEvent, handler: Callable[[WebsocketEvent], Handled]) -> Handled:
+    """An exception would be a 502 or "Internal server error" to the client; it is a logged 500."""
+    try:
+        return handler(event)
+    except Exception:  # noqa: BLE001 the last line of defence, and it tells
+        logs.failure("websocket_handler_failed", connection=event.connection_id)
+        return {"statusCode": 500}
+
+
+@app.on_ws_connect()
+def websocket_connect(event: WebsocketEvent) -> Handled:
+    context = _context(event)
+    bootstrap.endpoint().learn(api_id=context["apiId"], domain=event.domain_name, stage=event.stage)
+    taken = bootstrap.hub().connect(event.connection_id, context["connectedAt"] / 1000)
+    return {"statusCode": 200 if taken else 500}
+
+
+@app.on_ws_message()
+def websocket_message(event: WebsocketEvent) -> Handled:
+    received_at_ms = _context(event)["requestTimeEpoch"]
+    bootstrap.hub().receive(event.connection_id, event.body, received_at_ms)
+    return {"statusCode": 200}
+
+
+@app.on_ws_disconnect()
+def websocket_disconnect(event: WebsocketEvent) -> Handled:
+    bootstrap.hub().disconnect(event.connection_id)
+    return {"statusCode": 200}
+
+
+def _context(event: WebsocketEvent) -> dict[str, Any]:
+    context: dict[str, Any] = event.to_dict()["requestContext"]
+    return context

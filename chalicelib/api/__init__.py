@@ -1,0 +1,1 @@
+"""HTTP: Blueprints that parse, call the notifier and map the outcome."""

@@ -1,0 +1,170 @@
+"""The composition root: the only module that knows which store and transport there are.
+
+Everything is built at the first call, not at import: `chalice package` imports the app where
+there are neither settings nor credentials. This is also where clock and pool come from.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from random import random
+from threading import Lock, local
+from typing import TypeVar
+
+from chalicelib import rpc
+from chalicelib.connections import Connections
+from chalicelib.endpoint import Endpoint
+from chalicelib.fanout import Fanout
+from chalicelib.hub import Hub
+from chalicelib.notifier import Notifier
+from chalicelib.ports import Parallel, Store, Transport
+from chalicelib.settings import Settings, environ
+from chalicelib.subscriptions import Subscriptions
+
+_A = TypeVar("_A")
+_R = TypeVar("_R")
+
+# Calls of one invocation that run at the same time; DynamoDB's client holds as many connections.
+THREADS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """One of everything, wired."""
+
+    settings: Settings
+    store: Store
+    transport: Transport
+    endpoint: Endpoint
+    notifier: Notifier
+    hub: Hub
+    parallel: Parallel
+
+
+def build(
+    settings: Settings,
+    *,
+    store: Store,
+    transport: Callable[[Endpoint], Transport],
+    parallel: Parallel,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> App:
+    """Wire the core to a store and a transport; tests hand in those in memory."""
+    endpoint = Endpoint(settings.websocket_endpoint, settings.region, store, clock)
+    sender = transport(endpoint)
+    connections = Connections(store, sender, parallel)
+    subscriptions = Subscriptions(
+        store,
+        connections,
+        settings.channels,
+        max_channels=settings.max_channels,
+        clock=clock,
+        sleep=sleep,
+    )
+    app_side = Notifier(
+        store=store,
+        transport=sender,
+        channels=settings.channels,
+        fanout=Fanout(store, sender, connections),
+        subscriptions=subscriptions,
+        connections=connections,
+        max_data_bytes=settings.max_data_bytes,
+    )
+    client_side = Hub(
+        store=store,
+        transport=sender,
+        connections=connections,
+        subscriptions=subscriptions,
+        notifier=app_side,
+        channels=settings.channels,
+        methods=rpc.registry,
+        allow_anonymous=settings.allow_anonymous,
+        parallel=parallel,
+    )
+    return App(settings, store, sender, endpoint, app_side, client_side, parallel)
+
+
+class _Deployed:
+    """The one App of this process, built from the environment by whoever needs it first."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._app: App | None = None
+
+    def __call__(self) -> App:
+        with self._lock:
+            if self._app is None:
+                self._app = _from_environment()
+            return self._app
+
+
+def _from_environment() -> App:
+    from chalicelib.store.dynamo import DynamoStore
+    from chalicelib.transport.management import ManagementTransport, World
+    from chalicelib.transport.sigv4 import credentials_from
+
+    clock, sleep = time.time, time.sleep  # noqa: TID251 the one place that reads the clock
+    found = Settings.from_environment()
+    world = World(now=clock, monotonic=time.monotonic, random=random)
+    credentials = credentials_from(environ)
+    return build(
+        found,
+        store=DynamoStore(found.table, clock=clock, sleep=sleep),
+        transport=lambda endpoint: ManagementTransport(
+            endpoint.url, credentials, found.region, world=world
+        ),
+        parallel=Pool(THREADS),
+        clock=clock,
+        sleep=sleep,
+    )
+
+
+class Pool:
+    """ports.Parallel with threads; a call from one of its own threads runs right there.
+
+    Otherwise nested calls would wait for threads that all wait for them.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._inside = local()
+        self._threads = ThreadPoolExecutor(threads, initializer=self._mark)
+
+    def _mark(self) -> None:
+        self._inside.marked = True
+
+    def __call__(self, function: Callable[[_A], _R], items: Sequence[_A], /) -> list[_R]:
+        if len(items) < 2 or hasattr(self._inside, "marked"):
+            return [function(item) for item in items]
+        futures = [self._threads.submit(function, item) for item in items]
+        wait(futures)
+        return [future.result() for future in futures]
+
+
+deployed = _Deployed()
+
+
+def settings() -> Settings:
+    return deployed().settings
+
+
+def endpoint() -> Endpoint:
+    return deployed().endpoint
+
+
+def notifier() -> Notifier:
+    return deployed().notifier
+
+
+def hub() -> Hub:
+    return deployed().hub
+
+
+def parallel() -> Parallel:
+    return deployed().parallel
+
+
+def check() -> None:
+    """Raise what keeps this deployment from working: ConfigError, or the table's own error."""
+    deployed().store.fact("endpoint")

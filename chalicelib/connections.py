@@ -1,0 +1,65 @@
+"""How connections end: forgotten when they are gone, cut when they may not go on."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from chalicelib import limits, logs
+from chalicelib.model import Connection, Delivery, Disconnect, Post
+from chalicelib.ports import Parallel, Store, Transport
+from chalicelib.protocol import DIALECTS, choose
+
+
+class Connections:
+    """Ends connections, each with all that it subscribed to and nothing else.
+
+    Every step may be repeated, and may be interrupted: what is left behind is found by the next
+    publication that meets a 410, and by the items' expiry.
+    """
+
+    def __init__(self, store: Store, transport: Transport, parallel: Parallel) -> None:
+        self._store = store
+        self._transport = transport
+        self._parallel = parallel
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Remove connections that exist no longer, and their subscriptions."""
+        self._remove_all(self._store.remove_connection, ids)
+
+    def cut(self, ids: Iterable[str], why: Disconnect) -> None:
+        """Take connections' subscriptions, then tell them why, then close them.
+
+        In this order, so that a client which is not told, or does not hear, gets nothing more.
+        A connection that could not be closed stays marked as closing.
+        """
+        closing = self._remove_all(self._store.mark_closing, ids)
+        self._tell(Post(c.id, _farewell(c.dialect, why)) for c in closing if c.dialect)
+        self._close([c.id for c in closing])
+
+    def turn_away(self, connection_id: str, frame: str, why: Disconnect) -> None:
+        """Tell a socket of which nothing is known why it is closed, in the dialect of its frame."""
+        self._tell([Post(connection_id, _farewell(choose("", frame).name, why))])
+        self._close([connection_id])
+
+    def _remove_all(
+        self, take: Callable[[str], Connection | None], ids: Iterable[str]
+    ) -> Sequence[Connection]:
+        taken = [c for c in self._parallel(take, list(ids)) if c is not None]
+        self._store.remove_subscriptions(row for c in taken for row in c.subscriptions)
+        return taken
+
+    def _tell(self, posts: Iterable[Post]) -> None:
+        for connection_id, delivery in self._transport.send(posts, within=limits.REPLY_SECONDS):
+            if delivery is Delivery.FAILED:
+                logs.warning("farewell_failed", connection=connection_id)
+
+    def _close(self, ids: Sequence[str]) -> None:
+        closed = []
+        for connection_id, delivery in self._transport.close(ids, within=limits.REPLY_SECONDS):
+            if delivery is Delivery.FAILED:
+                logs.warning("close_failed", connection=connection_id)
+            else:
+                closed.append(connection_id)
+        self._parallel(self._store.remove_connection, closed)
+
+
+def _farewell(dialect: str, why: Disconnect) -> tuple[bytes, ...]:
+    return DIALECTS[dialect].frames([why])

@@ -1,0 +1,99 @@
+"""Every setting, and the only place that reads the environment.
+
+Stage ``local`` gets working values from .chalice/config.json; docs/operations.md lists them all.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import environ as environ  # noqa: TID251 the one reader; rotating credentials pass it on
+from pathlib import Path
+
+from chalicelib.channels import Channels
+from chalicelib.errors import ConfigError
+
+HERE = Path(__file__).parent
+MAX_DATA_BYTES = 64 * 1024
+MAX_CHANNELS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says, checked.
+
+    Attributes:
+        stage: The Chalice stage; only ``local`` runs without secrets.
+        region: The AWS region, which Lambda sets.
+        table: The DynamoDB table's name.
+        api_keys: What callers of the HTTP API present; any of them will do.
+        channels: Namespaces and their options.
+        allow_anonymous: Whether a connection without a token may do anything at all.
+        websocket_endpoint: URL of the management API; empty: learnt at ``$connect``.
+        max_data_bytes: The largest ``data`` of a publication, in bytes of JSON.
+        max_channels: Channels that one connection may be in.
+    """
+
+    stage: str
+    region: str
+    table: str
+    api_keys: tuple[str, ...]
+    channels: Channels
+    allow_anonymous: bool = False
+    websocket_endpoint: str = ""
+    max_data_bytes: int = MAX_DATA_BYTES
+    max_channels: int = MAX_CHANNELS
+
+    @classmethod
+    def from_environment(cls) -> "Settings":
+        return cls.parse(environ)
+
+    @classmethod
+    def parse(cls, env: Mapping[str, str]) -> "Settings":
+        """Raises: ConfigError, which names the key."""
+        stage = env.get("STAGE", "")
+        if stage != "local":
+            raise ConfigError("STAGE", f"only local runs until tokens exist, this is {stage!r}")
+        return cls(
+            stage=stage,
+            region=env.get("AWS_REGION") or _required(env, "AWS_DEFAULT_REGION"),
+            table=_required(env, "TABLE"),
+            api_keys=tuple(filter(None, map(str.strip, _required(env, "API_KEYS").split(",")))),
+            channels=Channels.parse(_channels(env.get("CHANNELS", ""))),
+            allow_anonymous=_flag(env, "ALLOW_ANONYMOUS"),
+            websocket_endpoint=env.get("WEBSOCKET_ENDPOINT", "").rstrip("/"),
+            max_data_bytes=_count(env, "MAX_DATA_BYTES", default=MAX_DATA_BYTES),
+            max_channels=_count(env, "MAX_CHANNELS", default=MAX_CHANNELS),
+        )
+
+
+def _required(env: Mapping[str, str], key: str) -> str:
+    value = env.get(key, "").strip()
+    if not value:
+        raise ConfigError(key, "is missing and has no default")
+    return value
+
+
+def _flag(env: Mapping[str, str], key: str) -> bool:
+    value = env.get(key, "").strip().lower()
+    if value not in ("", "true", "false"):
+        raise ConfigError(key, f"expected true or false, got {value!r}")
+    return value == "true"
+
+
+def _count(env: Mapping[str, str], key: str, *, default: int) -> int:
+    value = env.get(key, "").strip()
+    if not value:
+        return default
+    if not value.isdecimal() or int(value) < 1:
+        raise ConfigError(key, f"expected a whole number from 1, got {value!r}")
+    return int(value)
+
+
+def _channels(value: str) -> bytes:
+    """JSON as it stands, or the text of the file that it names (relative to the app's folder)."""
+    if value.lstrip().startswith("{"):
+        return value.encode()
+    path = HERE.parent / value if value else HERE / "channels.json"
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError("CHANNELS", f"cannot read {path}: {error.strerror}") from error

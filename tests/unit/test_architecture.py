@@ -1,0 +1,103 @@
+"""The arrows between modules, held as one table."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+CORE = ROOT / "chalicelib"
+
+# Which of our packages a deployed module may import, by the first part of its name that matches.
+MAY_IMPORT = {
+    "errors": (),
+    "limits": (),
+    "logs": (),
+    "model": ("errors",),
+    "channels": ("errors", "limits"),
+    "settings": ("channels", "errors"),
+    "ports": ("model",),
+    "protocol": ("errors", "limits", "model", "protocol"),
+    "endpoint": ("errors", "limits", "logs", "ports"),
+    "connections": ("limits", "logs", "model", "ports", "protocol"),
+    "subscriptions": ("channels", "connections", "errors", "limits", "model", "ports"),
+    "fanout": ("connections", "errors", "limits", "model", "ports", "protocol"),
+    "notifier": (
+        "channels",
+        "connections",
+        "errors",
+        "fanout",
+        "limits",
+        "logs",
+        "model",
+        "ports",
+        "protocol",
+        "subscriptions",
+    ),
+    "rpc": ("errors", "model", "notifier"),
+    "hub": (
+        "channels",
+        "connections",
+        "errors",
+        "limits",
+        "logs",
+        "model",
+        "notifier",
+        "ports",
+        "protocol",
+        "rpc",
+        "subscriptions",
+    ),
+    "store": ("errors", "limits", "model", "ports", "store"),
+    "transport": ("model", "ports", "transport"),
+    "bootstrap": ("*",),
+    "api": ("bootstrap", "errors", "hub", "limits", "logs", "model", "notifier", "settings"),
+}
+NEVER_DEPLOYED = {"localgateway", "devstack", "bench", "tests", "boto3_stubs"}
+BOTO3_PLACES = {"store/dynamo.py", "transport/sigv4.py"}
+MODULES = sorted(CORE.rglob("*.py"))
+
+
+def _imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            if node.module == "chalicelib":
+                found |= {f"chalicelib.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found - {"chalicelib"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(CORE)))
+def test_a_module_imports_only_what_stands_below_it(path: Path) -> None:
+    name = path.relative_to(CORE).parts[0].removesuffix(".py")
+    allowed = MAY_IMPORT.get(name, ())
+    ours = {i.split(".")[1] for i in _imports(path) if i.startswith("chalicelib.")}
+
+    assert "*" in allowed or ours <= set(allowed)
+
+
+@pytest.mark.parametrize("path", [ROOT / "app.py", *MODULES], ids=lambda path: path.name)
+def test_nothing_deployed_imports_what_is_not(path: Path) -> None:
+    assert not {i.split(".")[0] for i in _imports(path)} & NEVER_DEPLOYED
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(CORE)))
+def test_boto3_stays_in_its_places(path: Path) -> None:
+    uses = {i.split(".")[0] for i in _imports(path)} & {"boto3", "botocore"}
+
+    assert not uses or str(path.relative_to(CORE)) in BOTO3_PLACES
+
+
+def test_the_local_gateway_knows_nothing_of_carillon() -> None:
+    for path in (ROOT / "localgateway").rglob("*.py"):
+        roots = {i.split(".")[0] for i in _imports(path)}
+        assert not roots & {"chalicelib", "devstack", "app"}, path
+
+
+def test_every_module_has_its_row_in_the_table() -> None:
+    names = {path.relative_to(CORE).parts[0].removesuffix(".py") for path in MODULES}
+
+    assert names - {"__init__"} == set(MAY_IMPORT)

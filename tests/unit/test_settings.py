@@ -1,0 +1,54 @@
+"""The environment, checked."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from chalicelib.errors import ConfigError
+from chalicelib.settings import Settings
+
+CONFIG = json.loads((Path(__file__).parents[2] / ".chalice" / "config.json").read_text())
+LOCAL: dict[str, str] = CONFIG["stages"]["local"]["environment_variables"]
+
+
+def test_the_local_stage_has_working_values_for_all() -> None:
+    settings = Settings.parse(LOCAL)
+
+    assert settings.api_keys == ("local-key",)
+    assert settings.allow_anonymous
+
+
+def test_several_api_keys_are_separated_by_commas() -> None:
+    assert Settings.parse({**LOCAL, "API_KEYS": "old, new,"}).api_keys == ("old", "new")
+
+
+def test_channels_may_be_a_path_or_absent() -> None:
+    named = Settings.parse({**LOCAL, "CHANNELS": "chalicelib/channels.json"})
+    default = Settings.parse({**LOCAL, "CHANNELS": ""})
+
+    assert not named.channels.options("x").allow_subscribe_for_client
+    assert not default.channels.options("x").allow_subscribe_for_client
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("STAGE", "prod", "only local runs until tokens exist"),
+        ("STAGE", "", "only local runs until tokens exist"),
+        ("TABLE", "", "is missing and has no default"),
+        ("API_KEYS", " ", "is missing and has no default"),
+        ("AWS_DEFAULT_REGION", "", "is missing and has no default"),
+        ("ALLOW_ANONYMOUS", "maybe", "expected true or false, got 'maybe'"),
+        ("MAX_CHANNELS", "0", "expected a whole number from 1, got '0'"),
+        ("MAX_DATA_BYTES", "64k", "expected a whole number from 1, got '64k'"),
+        ("CHANNELS", "{nope", "malformed"),
+        ("CHANNELS", "no/such/file.json", "No such file"),
+    ],
+)
+def test_a_wrong_setting_is_named(key: str, value: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        Settings.parse({**LOCAL, key: value})
+
+    assert raised.value.key == key
+    assert problem in str(raised.value)

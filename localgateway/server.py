@@ -1,0 +1,488 @@
+"""The shell: aiohttp on one side, the sans-I/O parts on the other. All of it on one event loop."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
+
+from aiohttp import web
+from websockets.datastructures import Headers as WebSocketHeaders
+from websockets.http11 import Request as WebSocketRequest
+
+from localgateway import connection as life_of
+from localgateway import management, verdicts
+from localgateway.chaos import Chaos
+from localgateway.connection import SEND_EOF, Connection, End, Rate, new_protocol
+from localgateway.events import (
+    CONNECT,
+    DISCONNECT,
+    Api,
+    Event,
+    Handshake,
+    Life,
+    Moment,
+    connect_event,
+    disconnect_event,
+    message_event,
+    milliseconds,
+)
+from localgateway.ids import Entropy, is_connection_id, new_id, new_trace_id
+from localgateway.lambdas import Function, Runner
+from localgateway.logs import line
+from localgateway.management import Answer, Target
+from localgateway.routes import select_route
+from localgateway.settings import Settings
+
+
+class Socket:
+    """One connection's place between its transport and the core.
+
+    aiohttp calls ``feed_data`` and ``feed_eof``, its interface of a payload parser.
+    """
+
+    def __init__(
+        self, gateway: "Gateway", connection: Connection, life: Life, ordinal: int
+    ) -> None:
+        self.connection = connection
+        self.life = life
+        self.ordinal = ordinal
+        self.posts = 0
+        self.notify = True
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._gateway = gateway
+        self._transport: asyncio.Transport | None = None
+        self._held: bytearray | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def attach(self, transport: asyncio.Transport) -> None:
+        """Start to write: what was posted since ``$connect`` returned goes out now."""
+        self._transport = transport
+        self.flush()
+        self._watch()
+
+    # What comes in.
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Take bytes from the client."""
+        for text in self.connection.receive_data(data, self._gateway.now()):
+            self._gateway.receive(self, text)
+        self.flush()
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """Take the loss of the transport, whoever closed it."""
+        self.connection.receive_eof()
+        self._transport = None
+        self.flush()
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self.lost.done():
+            self.lost.set_result(None)
+
+    # What goes out.
+
+    @property
+    def pending(self) -> int:
+        """Bytes that the client has not read yet, as far as the gateway can see."""
+        written = self._transport.get_write_buffer_size() if self._transport else 0
+        return written + len(self._held or b"")
+
+    def send(self, data: bytes) -> None:
+        """Send a text message."""
+        self.connection.send(data, self._gateway.now())
+        self.flush()
+
+    def close(self, end: End) -> None:
+        """Close from the gateway's side."""
+        self.connection.close(end)
+        self.flush()
+
+    def cut(self, *, notify: bool) -> None:
+        """Break the TCP connection, with or without a ``$disconnect`` to come."""
+        self.notify = self.notify and notify
+        self.connection.cut()
+        self.flush()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def hold(self) -> None:
+        """From now on behave as if the client read nothing."""
+        self._held = self._held or bytearray()
+
+    def release(self) -> None:
+        """Let the client read again, beginning with what was held."""
+        held, self._held = self._held, None
+        if held and self._transport is not None:
+            self._transport.write(bytes(held))
+
+    def flush(self) -> None:
+        """Write what the core has to send, and notice its end."""
+        for chunk in self.connection.data_to_send():
+            if self._transport is None:
+                continue
+            if chunk == SEND_EOF:
+                self._half_close(self._transport)
+            elif self._held is not None:
+                self._held += chunk
+            else:
+                self._transport.write(chunk)
+        settings = self._gateway.settings
+        if self.pending > settings.buffer_bytes + settings.post_bytes:
+            # Posts are refused long before; so this is a client that asks for pongs or error
+            # frames and does not read them.
+            self.cut(notify=True)
+        if self.connection.ended is not None:
+            self._gateway.end(self, self.connection.ended)
+
+    def _half_close(self, transport: asyncio.Transport) -> None:
+        """End our side and go on reading: a reset would overtake the close frame."""
+        if transport.can_write_eof():
+            transport.write_eof()
+        else:
+            transport.close()
+
+    # Time.
+
+    def look(self) -> None:
+        """Close the connection if its time has come."""
+        self.connection.expire(self._gateway.now())
+        self.flush()
+
+    def _watch(self) -> None:
+        if self.connection.ended is None:
+            delay = max(self.connection.due() - self._gateway.now(), 0.001)
+            self._timer = asyncio.get_running_loop().call_later(delay, self._wake)
+
+    def _wake(self) -> None:
+        self.look()
+        self._watch()
+
+    def stop_watching(self, close_seconds: float) -> None:
+        """Give an ended connection that long to close, then cut it."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._transport is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(close_seconds, self._transport.abort)
+
+    def leave(self) -> None:
+        """Close without waiting for the client; cut where it does not read."""
+        if self._transport is not None and self.pending:
+            self._transport.abort()
+        elif self._transport is not None:
+            self._transport.close()
+
+
+class Gateway:
+    """The API: its connections, its functions, and what it answers."""
+
+    def __init__(
+        self,
+        functions: dict[str, Function],
+        settings: Settings,
+        *,
+        clock: Callable[[], float],
+        entropy: Entropy,
+        chaos: Chaos,
+    ) -> None:
+        self.functions = functions
+        self.settings = settings
+        self.chaos = chaos
+        self.sockets: dict[str, Socket] = {}
+        self.skipped = 0.0
+        self._clock = clock
+        self._entropy = entropy
+        self._api = Api(
+            settings.api_id, settings.stage, settings.domain_name, settings.stage_variables
+        )
+        self._runner = Runner(
+            concurrency=settings.concurrency,
+            threads=settings.threads,
+            function_seconds=settings.function_seconds,
+            clock=self.now,
+        )
+        self._connects = Rate(settings.connects_per_second, self.now())
+        self._ordinal = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def now(self) -> float:
+        """Give the time in seconds since the epoch, with what was skipped."""
+        return self._clock() + self.skipped
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer any request."""
+        path, _, query = request.raw_path.partition("?")
+        target = management.target_of(path)
+        if target is not None:
+            return await self._manage(request, target)
+        if path.removesuffix("/") != f"/{self.settings.stage}":
+            # Inferred for upgrades; captured for @connections.
+            return self._respond(management.FORBIDDEN)
+        return await self._upgrade(request, query)
+
+    # Connections.
+
+    async def _upgrade(self, request: web.BaseRequest, query: str) -> web.StreamResponse:
+        protocol = new_protocol(self.settings)
+        headers = tuple(
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in request.raw_headers
+        )
+        answer = protocol.accept(
+            WebSocketRequest(request.raw_path, WebSocketHeaders(headers), request.method)
+        )
+        if answer.status_code != 101:
+            return self._respond(
+                Answer(answer.status_code, headers=dict(answer.headers.raw_items()))
+            )
+        now = self.now()
+        if not self._connects.allows(now):
+            return self._respond(Answer(429))
+        handshake = Handshake(headers, query, request.remote or "")
+        life = Life(new_id(self._entropy), milliseconds(now), handshake.identity)
+        verdict = await self._connect(life, handshake, now)
+        if not verdict.accepted:
+            return self._respond(Answer(verdict.status))
+        response = web.StreamResponse(status=101, headers=dict(answer.headers.raw_items()))
+        if verdict.subprotocol is not None:
+            response.headers["Sec-WebSocket-Protocol"] = verdict.subprotocol
+        response.force_close()
+        socket = self._admit(Connection(protocol, self.settings, now), life)
+        await self._hand_over(request, response, socket)
+        await socket.lost
+        return response
+
+    async def _connect(self, life: Life, handshake: Handshake, now: float) -> verdicts.Verdict:
+        moment = Moment(new_id(self._entropy), now)
+        function = self.functions.get(CONNECT)
+        started = time.perf_counter()
+        verdict = verdicts.Verdict(101)
+        if function is not None:
+            trace_id = new_trace_id(self._entropy, now)
+            event = connect_event(self._api, life, moment, handshake, trace_id)
+            verdict = verdicts.judge_handshake(await self._invoke(function, event, moment))
+        line(
+            "connect",
+            connection=life.connection_id,
+            request=moment.request_id,
+            status=verdict.status,
+            ms=_since(started),
+        )
+        return verdict
+
+    def _admit(self, connection: Connection, life: Life) -> Socket:
+        """Make the connection known: it can be posted to from here on, and not before."""
+        self._ordinal += 1
+        socket = Socket(self, connection, life, self._ordinal)
+        if self.chaos.holds(self._ordinal):
+            socket.hold()
+        self.sockets[life.connection_id] = socket
+        return socket
+
+    async def _hand_over(
+        self, request: web.BaseRequest, response: web.StreamResponse, socket: Socket
+    ) -> None:
+        """Send the 101 and put the socket in the place of aiohttp's HTTP parser."""
+        try:
+            await response.prepare(request)
+        except ConnectionError:
+            socket.feed_eof()  # the client left while $connect ran
+            raise
+        if request.transport is None:
+            socket.feed_eof()
+            return
+        socket.attach(request.transport)
+        request.protocol.set_parser(cast(Any, socket))
+        request.protocol.keep_alive(val=False)
+
+    def end(self, socket: Socket, end: End) -> None:
+        """Forget a connection and tell ``$disconnect``, once."""
+        if self.sockets.pop(socket.life.connection_id, None) is None:
+            return
+        socket.stop_watching(self.settings.close_seconds)
+        line("close", connection=socket.life.connection_id, code=end.code, reason=end.reason)
+        function = self.functions.get(DISCONNECT)
+        if not socket.notify or function is None:
+            return
+        if self.chaos.loses_disconnect(socket.ordinal):
+            line("chaos", connection=socket.life.connection_id, lost="$disconnect")
+            return
+        self._spawn(self._disconnect(function, socket.life, end))
+
+    async def _disconnect(self, function: Function, life: Life, end: End) -> None:
+        """Run ``$disconnect``; nothing depends on how it ends.
+
+        Divergence: beyond the concurrency cap it waits for its turn instead of being lost.
+        """
+        moment = Moment(new_id(self._entropy), self.now())
+        event = disconnect_event(self._api, life, moment, code=end.code, reason=end.reason)
+        await self._runner.invoke_regardless(
+            function, event, moment.request_id, within=self.settings.integration_seconds
+        )
+
+    # Messages.
+
+    def receive(self, socket: Socket, text: str) -> None:
+        """Take a message; those of one connection run concurrently, in no promised order."""
+        route = select_route(self.settings.route_selection, text, self.functions)
+        moment = Moment(new_id(self._entropy), self.now())
+        if route is None:
+            self._complain(socket, verdicts.FORBIDDEN, moment)
+            return
+        event = message_event(
+            self._api,
+            socket.life,
+            moment,
+            route=route,
+            message_id=new_id(self._entropy),
+            body=text,
+        )
+        self._spawn(self._message(socket, route, event, moment))
+
+    async def _message(self, socket: Socket, route: str, event: Event, moment: Moment) -> None:
+        started = time.perf_counter()
+        outcome = await self._invoke(self.functions[route], event, moment)
+        line(
+            "message",
+            connection=socket.life.connection_id,
+            request=moment.request_id,
+            route=route,
+            bytes=len(event["body"].encode()),
+            ending=outcome.ending.value,
+            ms=_since(started),
+        )
+        complaint = verdicts.complaint(outcome, self.settings.error_frame_from_status)
+        if complaint is not None:
+            self._complain(socket, complaint, moment)
+        elif route in self.settings.route_responses:
+            body = verdicts.returned_body(outcome)
+            if body is not None:
+                socket.send(body.encode())
+
+    def _complain(self, socket: Socket, message: str, moment: Moment) -> None:
+        frame = verdicts.error_frame(message, socket.life.connection_id, moment.request_id)
+        socket.send(frame.encode())
+
+    async def _invoke(self, function: Function, event: Event, moment: Moment) -> verdicts.Outcome:
+        return await self._runner.invoke(
+            function, event, moment.request_id, within=self.settings.integration_seconds
+        )
+
+    # Management.
+
+    async def _manage(self, request: web.BaseRequest, target: Target) -> web.Response:
+        started = time.perf_counter()
+        body = await _read(request, self.settings.post_bytes)
+        answer = await self._answer(request, target, body)
+        line(
+            request.method.lower(),
+            connection=target.connection_id,
+            bytes=None if body is None else len(body),
+            status=answer.status,
+            ms=_since(started),
+        )
+        return self._respond(answer)
+
+    async def _answer(self, request: web.BaseRequest, target: Target, body: bytes | None) -> Answer:
+        if target.stage != self.settings.stage or self._denies(request):
+            return management.FORBIDDEN
+        if not is_connection_id(target.connection_id):
+            return management.bad_id(target.connection_id)
+        if body is None:
+            return management.too_large(self.settings.post_bytes)
+        socket = self.sockets.get(target.connection_id)
+        if socket is None:
+            return management.GONE
+        if request.method == "POST":
+            return await self._post(socket, body)
+        if request.method == "DELETE":
+            socket.close(life_of.DELETED)
+            return management.DELETED
+        if request.method == "GET":
+            connection = socket.connection
+            return management.described(
+                socket.life.identity, connection.connected_at, connection.last_active_at
+            )
+        return management.FORBIDDEN
+
+    def _denies(self, request: web.BaseRequest) -> bool:
+        return self.settings.signed and "Authorization" not in request.headers
+
+    async def _post(self, socket: Socket, body: bytes) -> Answer:
+        socket.posts += 1
+        fate = self.chaos.fate_of_post(socket.life.connection_id, socket.ordinal, socket.posts)
+        if fate.delay:
+            await asyncio.sleep(fate.delay)
+        if fate.status is not None:
+            return management.failed(fate.status)
+        if socket.connection.ended is not None:
+            return management.GONE
+        if not _is_text(body):
+            return management.not_text()
+        if socket.pending + len(body) > self.settings.buffer_bytes:
+            return management.failed(429)
+        if fate.cut:
+            socket.cut(notify=True)
+        else:
+            socket.send(body)
+        return management.POSTED
+
+    def _respond(self, answer: Answer) -> web.Response:
+        headers = dict(answer.headers) | management.standing_headers(self._entropy, self.now())
+        return web.Response(status=answer.status, body=answer.body, headers=headers)
+
+    # The whole.
+
+    def skip(self, seconds: float) -> None:
+        """Let time pass at once, and what is due happen."""
+        self.skipped += seconds
+        for socket in list(self.sockets.values()):
+            socket.look()
+
+    def restart(self) -> None:
+        """Cut every socket with 1012; no ``$disconnect`` comes."""
+        line("restart", connections=len(self.sockets))
+        for socket in list(self.sockets.values()):
+            socket.notify = False
+            socket.close(life_of.RESTARTING)
+            socket.leave()
+
+    async def quiet(self) -> None:
+        """Wait until no handler runs and no event is under way."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._runner.quiet()
+
+    async def stop(self, grace: float) -> None:
+        """Close every socket with 1001, without ``$disconnect``, and let handlers finish."""
+        for socket in list(self.sockets.values()):
+            socket.notify = False
+            socket.close(life_of.GOING_AWAY)
+            socket.leave()
+        await self._runner.stop(grace)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _read(request: web.BaseRequest, limit: int) -> bytes | None:
+    """Read the body; None if it is longer than the limit."""
+    data = bytearray()
+    async for chunk in request.content.iter_any():
+        data += chunk
+        if len(data) > limit:
+            return None
+    return bytes(data)
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _since(started: float) -> float:
+    return round((time.perf_counter() - started) * 1000, 1)

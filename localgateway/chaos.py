@@ -50,8 +50,12 @@ class Chaos:
     restart_seconds: float = 0.0
     """The gateway restarts this often: every socket is cut and no ``$disconnect`` comes."""
 
-    _scripted: dict[str | None, deque[int]] = field(default_factory=dict, init=False, repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _scripted: dict[str | None, deque[int]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    _lock: threading.Lock = field(
+        default_factory=threading.Lock, init=False, repr=False, compare=False
+    )
 
     def answer_next(self, *statuses: int, connection_id: str | None = None) -> None:
         """Answer the next posts, of one connection or of any, with these statuses."""

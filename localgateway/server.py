@@ -32,6 +32,7 @@ from localgateway.logs import line
 from localgateway.management import Answer, Target
 from localgateway.routes import select_route
 from localgateway.settings import Settings
+from localgateway.signing import SignedRequest, fault_of
 
 
 class Socket:
@@ -383,8 +384,11 @@ class Gateway:
         return self._respond(answer)
 
     async def _answer(self, request: web.BaseRequest, target: Target, body: bytes | None) -> Answer:
-        if target.stage != self.settings.stage or self._denies(request):
+        denial = self._denial(request, body)
+        if target.stage != self.settings.stage:
             return management.FORBIDDEN
+        if denial is not None:
+            return denial
         if not is_connection_id(target.connection_id):
             return management.bad_id(target.connection_id)
         if body is None:
@@ -404,8 +408,17 @@ class Gateway:
             )
         return management.FORBIDDEN
 
-    def _denies(self, request: web.BaseRequest) -> bool:
-        return self.settings.signed and "Authorization" not in request.headers
+    def _denial(self, request: web.BaseRequest, body: bytes | None) -> Answer | None:
+        """Refuse what is not signed or, where credentials are known, not signed by them."""
+        if self.settings.signed and "Authorization" not in request.headers:
+            return management.FORBIDDEN
+        if not self.settings.credentials or body is None:
+            return None  # a body over the limit was not read to its end: it gets its 413
+        path, _, query = request.raw_path.partition("?")
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        signed = SignedRequest(request.method, path, query, headers, body)
+        fault = fault_of(signed, self.settings.credentials, self.now())
+        return None if fault is None else management.refused(403, fault.error, fault.message)
 
     async def _post(self, socket: Socket, body: bytes) -> Answer:
         socket.posts += 1

@@ -28,7 +28,6 @@ class Settings:
     Divergence: on AWS it never has a port. Here ``{scheme}://{domainName}/{stage}`` is where the
     management API really is.
     """
-    region: str = "us-east-1"
     stage_variables: Mapping[str, str] = field(default_factory=dict)
     route_selection: str = "$request.body.action"
     route_responses: Collection[str] = ()

@@ -1,6 +1,6 @@
 """What the gateway makes of the outcome of an invocation: a handshake status, or a frame."""
 
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -50,6 +50,8 @@ class Verdict:
         return self.status == 101
 
 
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+
 _WITHOUT_STATUS = {
     Ending.RETURNED: 502,
     Ending.RAISED: 502,
@@ -70,7 +72,10 @@ def judge_handshake(outcome: Outcome) -> Verdict:
         return Verdict(_WITHOUT_STATUS[outcome.ending])
     if not 200 <= status < 300:
         return Verdict(status)
-    return Verdict(101, _returned_header(outcome.value, "sec-websocket-protocol"))
+    subprotocol = _returned_header(outcome.value, "sec-websocket-protocol")
+    if subprotocol is not None and not _TOKEN.fullmatch(subprotocol):
+        return Verdict(502)  # ours: it cannot be put into a header
+    return Verdict(101, subprotocol)
 
 
 def error_frame(message: str, connection_id: str, request_id: str) -> str:
@@ -103,9 +108,7 @@ def _returned_header(result: dict[str, Any], name: str) -> str | None:
     found: str | None = None
     for key in ("headers", "multiValueHeaders"):
         for header, value in (result.get(key) or {}).items():
-            last = (
-                value[-1] if isinstance(value, Sequence) and not isinstance(value, str) else value
-            )
-            if header.lower() == name and isinstance(last, str):
-                found = last
+            values = [value] if isinstance(value, str) else value
+            if header.lower() == name and values:
+                found = str(values[-1])
     return found

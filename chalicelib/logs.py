@@ -4,7 +4,7 @@ import json
 import logging
 from typing import Any
 
-_logger = logging.getLogger("carillon")
+_logger = logging.getLogger("chalicelib")  # Chalice owns the one named after the app
 
 
 def info(event: str, **fields: Any) -> None:

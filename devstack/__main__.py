@@ -15,7 +15,7 @@ from devstack.stack import Options, Urls, embedded, running
 def main(arguments: Sequence[str]) -> int:
     parsed = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("carillon").setLevel(parsed.log_level.upper())
+    logging.getLogger("chalicelib").setLevel(parsed.log_level.upper())
     stopped = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda _signal, _frame: stopped.set())
@@ -61,7 +61,7 @@ def _ready(urls: Urls) -> str:
     key = stage.caller_sets("API_KEYS").split(",")[0]
     http = urls.http or "http://127.0.0.1:8000"
     curl = f"""curl -H 'X-API-Key: {key}' -d '{{"channel":"demo","data":"hello"}}' {http}/publish"""
-    return f"ready  {http}  {urls.ws}  {key}  try: {curl}"
+    return f"ready  {http}  {urls.ws}  API key: {key}  try: {curl}"
 
 
 def _say(text: str) -> None:

@@ -15,6 +15,8 @@ from devstack.ports import HOST
 class Handler(ChaliceRequestHandler):
     """Chalice's request handler, fast, quiet, and at home under the deployed path as well."""
 
+    path: str
+
     # Headers and body are two small writes: with Nagle's algorithm the second one waits 40 ms.
     disable_nagle_algorithm = True
 

@@ -61,7 +61,7 @@ def test_nothing_known_names_the_setting() -> None:
 
 def test_a_custom_domain_is_remarked_on(caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
-    with caplog.at_level("INFO", logger="carillon"):
+    with caplog.at_level("INFO", logger="chalicelib"):
         _learn(Endpoint("", "eu-west-1", MemoryStore(clock), clock), domain="ws.example.com")
 
     assert "set WEBSOCKET_ENDPOINT" in caplog.text

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Annotated
 
 import msgspec
 
@@ -53,11 +54,77 @@ class ClientInfo(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """One event in a channel; ``data`` is the publisher's JSON, on one line, never parsed."""
+    """One event in a channel; ``data`` is the publisher's JSON, on one line, never parsed.
+
+    ``offset`` is 0 where the channel keeps no history; ``time`` is in ms since the epoch;
+    ``exclude`` names a client that shall not get it live.
+    """
 
     data: msgspec.Raw
     info: ClientInfo | None = None
     tags: Mapping[str, str] | None = None
+    offset: int = 0
+    time: int = 0
+    exclude: str = ""
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Where a reader is in a stream; ``epoch`` names the stream's life, empty stands for any."""
+
+    offset: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
+    epoch: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a stream: its last allocated offset, and its life.
+
+    ``at`` and ``prior_at`` are when ``top`` and the offset below it were allocated, in seconds
+    since the epoch; offsets up to ``floor`` were removed from the history.
+    """
+
+    top: int
+    epoch: str
+    at: float
+    prior_at: float = 0.0
+    floor: int = 0
+
+    @property
+    def position(self) -> Position:
+        return Position(self.top, self.epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What stands at an offset: a publication, or None for a tombstone.
+
+    ``prior_at`` is when the offset below was allocated, 0 if that is not known; ``key`` is the
+    publication's idempotency key, if it had one.
+    """
+
+    offset: int
+    epoch: str
+    publication: Publication | None
+    expires_at: float
+    prior_at: float = 0.0
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A stretch of a stream as it was read: slots by rising offset, the head if it was reached."""
+
+    head: Head | None
+    slots: tuple[Slot, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a shard has been sent, in which life of the stream; how often it was rung."""
+
+    sent: int
+    epoch: str
+    rings: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +200,12 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A connection in a channel; ``order`` is the command that joined it (see hub.py)."""
+    """A connection in a channel; ``order`` is the command that joined it (see hub.py).
+
+    It is ``joining`` since that time, or live (0): then it gets what comes after the offset
+    ``deliver_after`` of the stream's life ``epoch``. ``missed`` is the last offset that it was
+    not sent because it was joining.
+    """
 
     channel: str
     shard: int
@@ -143,3 +215,12 @@ class Subscription:
     expires_at: float
     batch: bool = False
     user: str = ""
+    hears_joins: bool = False
+    joining_since: float = 0.0
+    deliver_after: int = 0
+    epoch: str = ""
+    missed: int = 0
+
+    @property
+    def info(self) -> ClientInfo:
+        return ClientInfo(user=self.user, client=self.connection_id)

@@ -1,10 +1,24 @@
 """What the core asks of the world, as Protocols; the docstrings carry the guarantees."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, TypeVar
 
-from chalicelib.model import Connection, Delivery, Left, Membership, Post, Subscription
+from chalicelib.model import (
+    Connection,
+    Cursor,
+    Delivery,
+    Head,
+    Left,
+    Membership,
+    Page,
+    Position,
+    Post,
+    Report,
+    Slot,
+    Subscription,
+)
 
 _A = TypeVar("_A")
 _R = TypeVar("_R")
@@ -54,6 +68,14 @@ class Write(Enum):
         return cls.FULL if len(connection.channels) >= most else cls.DONE
 
 
+class Flip(Enum):
+    """What became of a join that was to go live."""
+
+    LIVE = "live"
+    BEHIND = "behind"  # it missed something after the position: read on, and try again
+    OVER = "over"  # the row is gone, or another join's
+
+
 class Store(Protocol):
     """Who is connected and who listens to what: DynamoDB, or memory.
 
@@ -96,7 +118,7 @@ class Store(Protocol):
         ...
 
     def mark_closing(self, connection_id: str) -> Connection | None:
-        """Shut a connection to everything but its removal; what it is, None if it is unknown."""
+        """Shut a connection to everything but its removal; what it was, None if it is unknown."""
         ...
 
     def remove_connection(self, connection_id: str) -> Connection | None:
@@ -111,6 +133,18 @@ class Store(Protocol):
 
     def put_subscription(self, subscription: Subscription) -> bool:
         """Store a connection's row in a channel, unless one of the same or a higher order is."""
+        ...
+
+    def go_live(self, subscription: Subscription, position: Position) -> Flip:
+        """Turn the row of this join from joining to live, from a position on."""
+        ...
+
+    def mark_missed(self, subscription: Subscription, offset: int) -> Subscription | None:
+        """Note that a joining row was not sent what goes up to an offset.
+
+        The row as it is now: still joining, live, or another join's, of which the last two were
+        not changed; None when it is no more.
+        """
         ...
 
     def remove_subscription(self, subscription: Subscription) -> None:
@@ -133,6 +167,123 @@ class Store(Protocol):
 
     def note_fact(self, name: str, value: str) -> None:
         """Note a value under a name; the last one stays."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A publisher's own count of a document: what is not above the last one seen is dropped."""
+
+    number: int
+    epoch: str = ""
+
+
+class ClaimState(Enum):
+    """What a publisher meets that claims an idempotency key."""
+
+    NEW = "new"
+    TAKEN_OVER = "taken over"  # from a publisher that died, maybe after it had published
+    BUSY = "busy"  # another publisher is at it
+    DONE = "done"
+    OTHER_BODY = "other body"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The state of a key, and where its publication went, once it is done."""
+
+    state: ClaimState
+    position: Position | None = None
+
+
+class Streams(Protocol):
+    """What was said in channels, how far each shard was told, and what must not be said twice.
+
+    Offsets of a stream start at 1 and rise by 1 in one life (epoch). Reads are strongly
+    consistent; each write is one conditional write. Expired slots are returned, with their
+    expiry: to a reader they mean something else than slots that never were.
+    """
+
+    # -- Streams
+
+    def allocate(
+        self, channel: str, epoch: str, *, keep: float, version: Version | None = None
+    ) -> Head | None:
+        """Allocate the next offset: the head, with it on top.
+
+        A head that is missing or expired begins a new life, named ``epoch``. It is kept for
+        ``keep`` seconds more. None when a version is given and one as high was seen.
+        """
+        ...
+
+    def write(self, channel: str, slot: Slot) -> bool:
+        """Put a slot at its offset; False when something stands there."""
+        ...
+
+    def head(self, channel: str) -> Head | None:
+        """The head, unless it is missing or expired."""
+        ...
+
+    def begin(self, channel: str, epoch: str, *, keep: float) -> Head:
+        """The head, after creating it, with nothing allocated, if it is missing or expired."""
+        ...
+
+    def newest(self, channel: str, *, after: int, limit: int) -> Page:
+        """The head, and the newest slots above an offset, of the head's life, at most ``limit``."""
+        ...
+
+    def oldest(self, channel: str, *, after: int, limit: int) -> Page:
+        """The oldest slots above an offset, at most ``limit``, of any life; the head if reached."""
+        ...
+
+    def below(self, channel: str, *, before: int, after: int, limit: int) -> Page:
+        """The newest slots between two offsets, both excluded, at most ``limit``; no head."""
+        ...
+
+    def remove_history(self, channel: str) -> None:
+        """Raise the floor to the top, so that nothing that was published can be read."""
+        ...
+
+    # -- Cursors
+
+    def cursor(self, channel: str, shard: int) -> Cursor:
+        """How far a shard is; 0 in no life if it was never drained."""
+        ...
+
+    def take(self, channel: str, shard: int, holder: str, *, until: float) -> Cursor | None:
+        """Ring a shard and hold it until then; None, and rung all the same, if another holds it."""
+        ...
+
+    def advance(
+        self, channel: str, shard: int, holder: str, sent: Position, *, rings: int, until: float
+    ) -> Cursor | None:
+        """Note how far a held shard is, and let go of it.
+
+        None when it was let go, or is not held by this holder any more. If it was rung more than
+        ``rings`` times it stays held, until then, and the cursor is returned: look again.
+        """
+        ...
+
+    # -- Idempotency keys
+
+    def claim(self, channel: str, key: str, digest: str) -> Claim:
+        """Claim a key, for a body of this digest, for ``limits.IDEMPOTENCY_CLAIM_SECONDS``."""
+        ...
+
+    def complete(self, channel: str, key: str, digest: str, position: Position) -> None:
+        """Note where the publication of a claimed key went, for minutes."""
+        ...
+
+
+class Dispatcher(Protocol):
+    """Gets the shards of a channel drained: by this process, or by a worker behind a queue."""
+
+    def ring(self, channel: str, shards: int) -> Report:
+        """Have every shard drained at least once after this call began.
+
+        The outcomes of what was drained within the call. A ring carries no data and may come
+        twice, late, or in any order; one that is lost is made good by the next, or by the sweep.
+        """
         ...
 
 

@@ -3,11 +3,24 @@
 docs/data-model.md has the access patterns.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from zlib import crc32
 
-from chalicelib.model import Connection, Left, Membership, Subscription
+import msgspec
+
+from chalicelib.model import (
+    ClientInfo,
+    Connection,
+    Cursor,
+    Head,
+    Left,
+    Membership,
+    Position,
+    Publication,
+    Slot,
+    Subscription,
+)
 
 Item = Mapping[str, Mapping[str, Any]]  # attribute → {type letter: value}, as DynamoDB's API has it
 Key = dict[str, dict[str, str]]
@@ -28,8 +41,17 @@ def _read(item: Item, name: str) -> float:
     return float(item[name]["N"])
 
 
+def _optional(item: Item, name: str) -> float:
+    return float(item[name]["N"]) if name in item else 0.0
+
+
 def _text(item: Item, name: str) -> str:
     return str(item[name]["S"]) if name in item else ""
+
+
+def expiry(item: Item) -> float:
+    """When an item expires, in seconds since the epoch."""
+    return _read(item, "expires_at")
 
 
 # -- Connections: conn#<bucket> / <connection id> -------------------------------------------------
@@ -111,23 +133,147 @@ def subscription_item(subscription: Subscription) -> dict[str, Any]:
     }
     if subscription.batch:
         item["batch"] = {"BOOL": True}
+    if subscription.hears_joins:
+        item["hears_joins"] = {"BOOL": True}
     if subscription.user:
         item["user"] = {"S": subscription.user}
+    if subscription.joining_since:
+        item["joining_since"] = _number(subscription.joining_since)
+    if subscription.deliver_after:
+        item["deliver_after"] = _number(subscription.deliver_after)
+    if subscription.epoch:
+        item["epoch"] = {"S": subscription.epoch}
     return item
 
 
-def read_subscriptions(channel: str, shard: int, items: list[Any]) -> Iterator[Subscription]:
-    for item in items:
-        yield Subscription(
-            channel=channel,
-            shard=shard,
-            connection_id=item["sk"]["S"],
-            order=int(item["join"]["N"]),
-            dialect=item["dialect"]["S"],
-            expires_at=float(item["expires_at"]["N"]),
-            batch="batch" in item,
-            user=_text(item, "user"),
-        )
+def read_subscription(channel: str, shard: int, item: Item) -> Subscription:
+    return Subscription(
+        channel=channel,
+        shard=shard,
+        connection_id=item["sk"]["S"],
+        order=int(item["join"]["N"]),
+        dialect=item["dialect"]["S"],
+        expires_at=float(item["expires_at"]["N"]),
+        batch="batch" in item,
+        user=_text(item, "user"),
+        hears_joins="hears_joins" in item,
+        joining_since=_optional(item, "joining_since"),
+        deliver_after=int(_optional(item, "deliver_after")),
+        epoch=_text(item, "epoch"),
+        missed=int(_optional(item, "missed")),
+    )
+
+
+# -- Streams: stream#<channel> / <offset, 20 digits> or head --------------------------------------
+
+HEAD = "head"  # sorts after all digits, so that one query reads it and the newest slots
+
+
+def stream_partition(channel: str) -> str:
+    return f"stream#{channel}"
+
+
+def offset_key(offset: int) -> str:
+    return f"{offset:020d}"
+
+
+def head_key(channel: str) -> Key:
+    return _key(stream_partition(channel), HEAD)
+
+
+def head_item(channel: str, head: Head, expires_at: float) -> dict[str, Any]:
+    return {
+        **head_key(channel),
+        "top": _number(head.top),
+        "epoch": {"S": head.epoch},
+        "allocated_at": _number(head.at),
+        "prior_at": _number(head.prior_at),
+        "expires_at": _number(expires_at),
+    }
+
+
+def read_head(item: Item) -> Head:
+    return Head(
+        top=int(item["top"]["N"]),
+        epoch=item["epoch"]["S"],
+        at=_read(item, "allocated_at"),
+        prior_at=_optional(item, "prior_at"),
+        floor=int(_optional(item, "floor_offset")),
+    )
+
+
+def slot_item(channel: str, slot: Slot) -> dict[str, Any]:
+    item: dict[str, Any] = {
+        **_key(stream_partition(channel), offset_key(slot.offset)),
+        "epoch": {"S": slot.epoch},
+        "expires_at": _number(slot.expires_at),
+    }
+    if slot.prior_at:
+        item["prior_at"] = _number(slot.prior_at)
+    if slot.key:
+        item["key"] = {"S": slot.key}
+    publication = slot.publication
+    if publication is not None:
+        item["data"] = {"S": bytes(publication.data).decode()}
+        item["time"] = _number(publication.time)
+        if publication.info is not None:
+            item["info"] = {"S": msgspec.json.encode(publication.info).decode()}
+        if publication.tags:
+            item["tags"] = {"S": msgspec.json.encode(publication.tags).decode()}
+        if publication.exclude:
+            item["exclude"] = {"S": publication.exclude}
+    return item
+
+
+def read_slot(item: Item) -> Slot:
+    return Slot(
+        offset=int(item["sk"]["S"]),
+        epoch=item["epoch"]["S"],
+        publication=_read_publication(item) if "data" in item else None,
+        expires_at=_read(item, "expires_at"),
+        prior_at=_optional(item, "prior_at"),
+        key=_text(item, "key"),
+    )
+
+
+def _read_publication(item: Item) -> Publication:
+    return Publication(
+        data=msgspec.Raw(item["data"]["S"].encode()),
+        info=msgspec.json.decode(item["info"]["S"], type=ClientInfo) if "info" in item else None,
+        tags=msgspec.json.decode(item["tags"]["S"]) if "tags" in item else None,
+        offset=int(item["sk"]["S"]),
+        time=int(item["time"]["N"]),
+        exclude=_text(item, "exclude"),
+    )
+
+
+# -- Cursors: fan#<channel> / <shard> -------------------------------------------------------------
+
+
+def cursor_key(channel: str, shard: int) -> Key:
+    return _key(f"fan#{channel}", str(shard))
+
+
+def read_cursor(item: Item) -> Cursor:
+    return Cursor(
+        sent=int(_optional(item, "sent")),
+        epoch=_text(item, "epoch"),
+        rings=int(_optional(item, "rings")),
+    )
+
+
+# -- Idempotency keys: idem#<channel> / <key> -----------------------------------------------------
+
+
+def idempotency_key(channel: str, key: str) -> Key:
+    return _key(f"idem#{channel}", key)
+
+
+def read_claimed(item: Item) -> tuple[str, Position | None]:
+    """The digest of the body that a key was claimed for, and where it went if it is done."""
+    done = "sent_offset" in item
+    position = Position(int(item["sent_offset"]["N"]), _text(item, "epoch")) if done else None
+    return _text(item, "digest"), position
 
 
 # -- Facts about the deployment: meta / <name> ----------------------------------------------------

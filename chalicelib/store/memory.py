@@ -1,13 +1,24 @@
-"""The store in memory, for unit tests: one lock, one dict a kind of item."""
+"""The store and the streams in memory: one lock, one dict a kind of item."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from threading import RLock
 from typing import TypeVar
 
-from chalicelib.model import Connection, Left, Membership, Subscription
-from chalicelib.ports import Store, Write
+from chalicelib import limits
+from chalicelib.model import (
+    Connection,
+    Cursor,
+    Head,
+    Left,
+    Membership,
+    Page,
+    Position,
+    Slot,
+    Subscription,
+)
+from chalicelib.ports import Claim, ClaimState, Flip, Store, Streams, Version, Write
 
 _T = TypeVar("_T")
 
@@ -81,8 +92,7 @@ class MemoryStore:
         with self._lock:
             found = self._connections.get(connection_id)
             if found is not None:
-                found = replace(found, closing=True)
-                self._connections[connection_id] = found
+                self._connections[connection_id] = replace(found, closing=True)
             return found
 
     def remove_connection(self, connection_id: str) -> Connection | None:
@@ -107,6 +117,32 @@ class MemoryStore:
                 return False
             rows[subscription.connection_id] = subscription
             return True
+
+    def go_live(self, subscription: Subscription, position: Position) -> Flip:
+        with self._lock:
+            rows = self._shard(subscription.channel, subscription.shard)
+            there = rows.get(subscription.connection_id)
+            if there is None or there.order != subscription.order or not there.joining_since:
+                return Flip.OVER
+            if there.missed > position.offset:
+                return Flip.BEHIND
+            rows[there.connection_id] = replace(
+                there,
+                joining_since=0.0,
+                missed=0,
+                deliver_after=position.offset,
+                epoch=position.epoch,
+            )
+            return Flip.LIVE
+
+    def mark_missed(self, subscription: Subscription, offset: int) -> Subscription | None:
+        with self._lock:
+            rows = self._shard(subscription.channel, subscription.shard)
+            there = rows.get(subscription.connection_id)
+            if there is None or there.order != subscription.order or not there.joining_since:
+                return there
+            rows[there.connection_id] = replace(there, missed=max(there.missed, offset))
+            return rows[there.connection_id]
 
     def remove_subscription(self, subscription: Subscription) -> None:
         with self._lock:
@@ -137,11 +173,177 @@ class MemoryStore:
             self._facts[name] = value
 
 
+@dataclass(slots=True)
+class _Stream:
+    head: Head
+    expires_at: float
+    slots: dict[int, Slot] = field(default_factory=dict)
+    version: Version | None = None
+
+
+@dataclass(slots=True)
+class _Held:
+    cursor: Cursor = field(default_factory=lambda: Cursor(0, "", 0))
+    holder: str = ""
+    until: float = 0.0
+
+
+@dataclass(slots=True)
+class _Claimed:
+    digest: str
+    until: float
+    expires_at: float
+    position: Position | None = None
+
+
+class MemoryStreams:
+    """A ports.Streams that lives as long as the object."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = RLock()
+        self._streams: dict[str, _Stream] = {}
+        self._cursors: dict[tuple[str, int], _Held] = {}
+        self._claims: dict[tuple[str, str], _Claimed] = {}
+
+    # -- Streams
+
+    def _alive(self, channel: str) -> _Stream | None:
+        found = self._streams.get(channel)
+        return found if found and found.expires_at > self._clock() else None
+
+    def allocate(
+        self, channel: str, epoch: str, *, keep: float, version: Version | None = None
+    ) -> Head | None:
+        with self._lock:
+            self.begin(channel, epoch, keep=keep)
+            stream, now = self._streams[channel], self._clock()
+            seen = stream.version
+            if version and seen and seen.epoch == version.epoch and seen.number >= version.number:
+                return None
+            head = stream.head
+            stream.head = replace(head, top=head.top + 1, at=now, prior_at=head.at)
+            stream.expires_at = now + keep
+            stream.version = version or seen
+            return stream.head
+
+    def write(self, channel: str, slot: Slot) -> bool:
+        with self._lock:
+            slots = self._streams[channel].slots
+            there = slots.get(slot.offset)
+            if there is not None and there.expires_at > self._clock():
+                return False
+            slots[slot.offset] = slot
+            return True
+
+    def head(self, channel: str) -> Head | None:
+        with self._lock:
+            found = self._alive(channel)
+            return found.head if found else None
+
+    def begin(self, channel: str, epoch: str, *, keep: float) -> Head:
+        with self._lock:
+            found = self._alive(channel)
+            if found is None:
+                slots = self._streams[channel].slots if channel in self._streams else {}
+                found = _Stream(Head(0, epoch, at=0), self._clock() + keep, slots)
+                self._streams[channel] = found
+            return found.head
+
+    def newest(self, channel: str, *, after: int, limit: int) -> Page:
+        with self._lock:
+            found = self._alive(channel)
+            if found is None:
+                return Page(None, ())
+            slots = [found.slots[offset] for offset in sorted(found.slots) if offset > after]
+            alive = [slot for slot in slots[-limit:] if slot.epoch == found.head.epoch]
+            return Page(found.head, tuple(alive))
+
+    def oldest(self, channel: str, *, after: int, limit: int) -> Page:
+        with self._lock:
+            there = self._streams.get(channel)
+            slots = there.slots if there else {}
+            offsets = [offset for offset in sorted(slots) if offset > after]
+            head = self.head(channel) if len(offsets) < limit else None
+            return Page(head, tuple(slots[offset] for offset in offsets[:limit]))
+
+    def below(self, channel: str, *, before: int, after: int, limit: int) -> Page:
+        with self._lock:
+            there = self._streams.get(channel)
+            slots = there.slots if there else {}
+            offsets = [offset for offset in sorted(slots) if after < offset < before]
+            return Page(None, tuple(slots[offset] for offset in offsets[-limit:]))
+
+    def remove_history(self, channel: str) -> None:
+        with self._lock:
+            found = self._alive(channel)
+            if found:
+                found.head = replace(found.head, floor=found.head.top)
+
+    # -- Cursors
+
+    def _held(self, channel: str, shard: int) -> _Held:
+        return self._cursors.setdefault((channel, shard), _Held())
+
+    def cursor(self, channel: str, shard: int) -> Cursor:
+        with self._lock:
+            return self._held(channel, shard).cursor
+
+    def take(self, channel: str, shard: int, holder: str, *, until: float) -> Cursor | None:
+        with self._lock:
+            held = self._held(channel, shard)
+            held.cursor = replace(held.cursor, rings=held.cursor.rings + 1)
+            if held.holder and held.until > self._clock():
+                return None
+            held.holder, held.until = holder, until
+            return held.cursor
+
+    def advance(
+        self, channel: str, shard: int, holder: str, sent: Position, *, rings: int, until: float
+    ) -> Cursor | None:
+        with self._lock:
+            held = self._held(channel, shard)
+            if held.holder != holder:
+                return None
+            held.cursor = replace(held.cursor, sent=sent.offset, epoch=sent.epoch)
+            if held.cursor.rings <= rings:
+                held.holder = ""
+                return None
+            held.until = until
+            return held.cursor
+
+    # -- Idempotency keys
+
+    def claim(self, channel: str, key: str, digest: str) -> Claim:
+        with self._lock:
+            now, found = self._clock(), self._claims.get((channel, key))
+            state = ClaimState.NEW
+            if found and found.expires_at > now:
+                if found.digest != digest:
+                    return Claim(ClaimState.OTHER_BODY)
+                if found.position:
+                    return Claim(ClaimState.DONE, found.position)
+                if found.until > now:
+                    return Claim(ClaimState.BUSY)
+                state = ClaimState.TAKEN_OVER
+            self._claims[channel, key] = _Claimed(
+                digest,
+                until=now + limits.IDEMPOTENCY_CLAIM_SECONDS,
+                expires_at=now + limits.IDEMPOTENCY_SECONDS,
+            )
+            return Claim(state)
+
+    def complete(self, channel: str, key: str, digest: str, position: Position) -> None:
+        with self._lock:
+            until = self._clock() + limits.IDEMPOTENCY_SECONDS
+            self._claims[channel, key] = _Claimed(digest, until, until, position)
+
+
 def _pages(rows: Iterable[_T], size: int) -> Iterator[list[_T]]:
     iterator = iter(rows)
     while page := list(islice(iterator, size)):
         yield page
 
 
-def _conforms(store: MemoryStore) -> Store:
-    return store
+def _conforms(store: MemoryStore, streams: MemoryStreams) -> tuple[Store, Streams]:
+    return store, streams

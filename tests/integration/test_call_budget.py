@@ -5,12 +5,12 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.table import Table
-from tests.support.world import World
+from tests.support.world import Clock, World
 
 
 @pytest.fixture
-def world(table: Table) -> World:
-    return World(store=table.store)
+def world(table: Table, clock: Clock) -> World:
+    return World(clock=clock, peers=(table.store, table.streams))
 
 
 def _calls(table: Table, operation: Callable[[], object]) -> list[str]:

@@ -9,7 +9,9 @@ from typing import Any
 import boto3  # noqa: TID251 a test's own client of the engine
 from botocore.config import Config  # noqa: TID251 it comes with boto3
 
+from chalicelib.store import table as calls_on
 from chalicelib.store.dynamo import DynamoStore
+from chalicelib.store.streams import DynamoStreams
 from devstack import aws, resources
 
 _numbers = itertools.count(1)
@@ -48,9 +50,11 @@ class Table:
         resources.create_table(self.client, self.name)
         self.calls: list[str] = []
         self.client.meta.events.register("before-call.dynamodb", self._note)
-        self.store = DynamoStore(
+        calls = calls_on.Table(
             self.name, clock=clock, sleep=sleep, page=page, connect=lambda: self.client
         )
+        self.store = DynamoStore(calls)
+        self.streams = DynamoStreams(calls)
 
     def _note(self, model: Any, **_rest: Any) -> None:
         self.calls.append(model.name)

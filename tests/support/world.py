@@ -1,5 +1,6 @@
 """The whole core on in-memory peers, with a clock that a test moves."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -7,9 +8,9 @@ import msgspec
 
 from chalicelib import bootstrap
 from chalicelib.channels import Channels
-from chalicelib.ports import Store
+from chalicelib.ports import Store, Streams
 from chalicelib.settings import Settings
-from chalicelib.store.memory import MemoryStore
+from chalicelib.store.memory import MemoryStore, MemoryStreams
 from chalicelib.transport.memory import MemoryTransport
 
 _A = TypeVar("_A")
@@ -23,6 +24,15 @@ OPEN = b"""{
   "namespaces": [
     {"name": "private"},
     {"name": "wide", "shards": 4, "allow_subscribe_for_anonymous": true},
+    {"name": "kept", "history_size": 10, "history_ttl": "60s", "force_recovery": true,
+     "allow_subscribe_for_anonymous": true, "allow_publish_for_anonymous": true,
+     "allow_history_for_anonymous": true},
+    {"name": "long", "history_size": 1000, "history_ttl": "60s", "force_recovery": true,
+     "allow_subscribe_for_anonymous": true, "shards": 2},
+    {"name": "state", "history_size": 1, "history_ttl": "60s", "force_recovery": true,
+     "force_recovery_mode": "cache", "allow_subscribe_for_anonymous": true},
+    {"name": "room", "presence": true, "join_leave": true, "force_push_join_leave": true,
+     "allow_subscribe_for_anonymous": true, "allow_presence_for_subscriber": true},
     {"name": "members", "allow_subscribe_for_anonymous": true, "allow_publish_for_subscriber": true}
   ]
 }"""
@@ -53,10 +63,16 @@ class World:
     """The core, wired as deployed but for its peers; speaks for clients and hears for them."""
 
     def __init__(
-        self, *, channels: bytes = OPEN, store: Store | None = None, **settings: Any
+        self,
+        *,
+        channels: bytes = OPEN,
+        clock: Clock | None = None,
+        peers: tuple[Store, Streams] | None = None,
+        **settings: Any,
     ) -> None:
-        self.clock = Clock()
-        self.store: Store = store or MemoryStore(self.clock)
+        self.clock = clock or Clock()
+        self.store, self.streams = peers or (MemoryStore(self.clock), MemoryStreams(self.clock))
+        self.ids = itertools.count(1)
         self.transport = MemoryTransport()
         self.settings = Settings(
             **{
@@ -72,10 +88,12 @@ class World:
         self.app = bootstrap.build(
             self.settings,
             store=self.store,
+            streams=self.streams,
             transport=lambda _endpoint: self.transport,
             parallel=in_order,
             clock=self.clock,
             sleep=self.clock.sleep,
+            new_id=lambda: f"id-{next(self.ids)}",
         )
         self.hub, self.notifier = self.app.hub, self.app.notifier
 

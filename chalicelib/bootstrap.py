@@ -8,18 +8,22 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from os import urandom
 from random import random
 from threading import Lock, local
 from typing import TypeVar
 
 from chalicelib import rpc
 from chalicelib.connections import Connections
+from chalicelib.dispatch.inline import InlineDispatcher
 from chalicelib.endpoint import Endpoint
 from chalicelib.fanout import Fanout
 from chalicelib.hub import Hub
 from chalicelib.notifier import Notifier
-from chalicelib.ports import Parallel, Store, Transport
+from chalicelib.ports import Parallel, Store, Streams, Transport
+from chalicelib.presence import Presence
 from chalicelib.settings import Settings, environ
+from chalicelib.streams import Log
 from chalicelib.subscriptions import Subscriptions
 
 _A = TypeVar("_A")
@@ -42,39 +46,61 @@ class App:
     parallel: Parallel
 
 
-def build(
+def build(  # noqa: PLR0913 everything that the world hands in
     settings: Settings,
     *,
     store: Store,
+    streams: Streams,
     transport: Callable[[Endpoint], Transport],
     parallel: Parallel,
     clock: Callable[[], float],
     sleep: Callable[[float], None],
+    new_id: Callable[[], str],
 ) -> App:
     """Wire the core to a store and a transport; tests hand in those in memory."""
     endpoint = Endpoint(settings.websocket_endpoint, settings.region, store, clock)
     sender = transport(endpoint)
+    log = Log(streams, clock=clock, sleep=sleep, new_id=new_id)
     connections = Connections(store, sender, parallel)
+    fanout = Fanout(
+        store=store,
+        streams=streams,
+        log=log,
+        transport=sender,
+        connections=connections,
+        channels=settings.channels,
+        parallel=parallel,
+        clock=clock,
+        new_id=new_id,
+    )
+    presence = Presence(store, fanout, settings.channels)
+    connections.tell_when_left(presence.left)
     subscriptions = Subscriptions(
-        store,
-        connections,
-        settings.channels,
+        store=store,
+        log=log,
+        connections=connections,
+        presence=presence,
+        channels=settings.channels,
         max_channels=settings.max_channels,
         clock=clock,
         sleep=sleep,
     )
     app_side = Notifier(
         store=store,
-        transport=sender,
+        streams=streams,
+        log=log,
         channels=settings.channels,
-        fanout=Fanout(store, sender, connections),
+        fanout=fanout,
+        dispatcher=InlineDispatcher(fanout, parallel),
         subscriptions=subscriptions,
         connections=connections,
+        presence=presence,
         max_data_bytes=settings.max_data_bytes,
+        clock=clock,
+        sleep=sleep,
     )
     client_side = Hub(
         store=store,
-        transport=sender,
         connections=connections,
         subscriptions=subscriptions,
         notifier=app_side,
@@ -102,6 +128,8 @@ class _Deployed:
 
 def _from_environment() -> App:
     from chalicelib.store.dynamo import DynamoStore
+    from chalicelib.store.streams import DynamoStreams
+    from chalicelib.store.table import Table
     from chalicelib.transport.management import ManagementTransport, World
     from chalicelib.transport.sigv4 import credentials_from
 
@@ -109,15 +137,18 @@ def _from_environment() -> App:
     found = Settings.from_environment()
     world = World(now=clock, monotonic=time.monotonic, random=random)
     credentials = credentials_from(environ)
+    table = Table(found.table, clock=clock, sleep=sleep)
     return build(
         found,
-        store=DynamoStore(found.table, clock=clock, sleep=sleep),
+        store=DynamoStore(table),
+        streams=DynamoStreams(table),
         transport=lambda endpoint: ManagementTransport(
             endpoint.url, credentials, found.region, world=world
         ),
         parallel=Pool(THREADS),
         clock=clock,
         sleep=sleep,
+        new_id=lambda: urandom(8).hex(),
     )
 
 

@@ -44,6 +44,8 @@ class ErrorCode(Enum):
     LIMIT_EXCEEDED = (106, "limit exceeded", False)
     BAD_REQUEST = (107, "bad request", False)
     NOT_AVAILABLE = (108, "not available", False)
+    UNRECOVERABLE_POSITION = (112, "unrecoverable position", False)
+    CONCURRENT_PAGINATION = (113, "concurrent pagination", False)
 
     def __init__(self, code: int, message: str, temporary: bool) -> None:  # noqa: FBT001 a table row
         self.code = code
@@ -72,6 +74,7 @@ class UnsubscribeCode(IntEnum):
     """Why the server ended a subscription; from 2500 on the client subscribes again by itself."""
 
     SERVER = 2000
+    INSUFFICIENT_STATE = 2500
 
 
 class DisconnectCode(Enum):

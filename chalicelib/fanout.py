@@ -1,31 +1,157 @@
-"""One message to every subscription of a channel, with an outcome for each recipient."""
+"""To every subscription of a channel, with an outcome for each recipient.
 
-from collections.abc import Iterator
+Where a channel keeps history, nobody is handed a publication: whoever is rung drains the shard,
+which sends everything between the shard's cursor and the end of the stream. docs/delivery.md
+says why the steps stand in this order.
+"""
 
-from chalicelib import limits
+from collections.abc import Callable, Iterator, Sequence
+
+from chalicelib import limits, logs
+from chalicelib.channels import Channels, Options
 from chalicelib.connections import Connections
 from chalicelib.errors import DisconnectCode
-from chalicelib.model import Delivery, Disconnect, Post, Report
-from chalicelib.ports import Store, Transport
+from chalicelib.model import (
+    Cursor,
+    Delivery,
+    Disconnect,
+    Position,
+    Post,
+    Publication,
+    Report,
+    Subscription,
+)
+from chalicelib.ports import Parallel, Store, Streams, Transport
 from chalicelib.protocol import DIALECTS
 from chalicelib.protocol.commands import Push
+from chalicelib.streams import Log, Stretch
 
 
 class Fanout:
     """Sends to channels. A recipient never hurts a publication or another recipient:
 
-    one that is gone is forgotten, one that cannot be reached within the deadline is cut (3008),
-    so that it comes back; everybody else has been sent to by then.
+    one that is gone is forgotten; one that cannot be reached within the deadline loses its
+    subscriptions and is cut (3008), so that it comes back; everybody else has been sent to by then.
     """
 
-    def __init__(self, store: Store, transport: Transport, connections: Connections) -> None:
+    def __init__(  # noqa: PLR0913 the composition root hands in each part once
+        self,
+        *,
+        store: Store,
+        streams: Streams,
+        log: Log,
+        transport: Transport,
+        connections: Connections,
+        channels: Channels,
+        parallel: Parallel,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+    ) -> None:
         self._store = store
+        self._streams = streams
+        self._log = log
         self._transport = transport
         self._connections = connections
+        self._channels = channels
+        self._parallel = parallel
+        self._clock = clock
+        self._new_id = new_id
 
-    def send(self, channel: str, shards: int, message: Push, *, exclude: str = "") -> Report:
-        """Send a message to every subscription of every shard, but not to ``exclude``."""
-        posts = self._posts(channel, shards, message, exclude)
+    # -- At once, without a stream
+
+    def send(
+        self, channel: str, message: Push, *, to: Callable[[Subscription], bool] = lambda _: True
+    ) -> Report:
+        """Send a message to every subscription of a channel that ``to`` picks."""
+        return self._send(self._once(channel, message, to))
+
+    def _once(
+        self, channel: str, message: Push, to: Callable[[Subscription], bool]
+    ) -> Iterator[Post]:
+        """A post a subscription; the message is encoded once a dialect."""
+        frames: dict[str, tuple[bytes, ...]] = {}
+        for shard in range(self._channels.options(channel).all_shards):
+            for page in self._store.subscriptions(channel, shard):
+                for row in page:
+                    if row.dialect not in frames:
+                        frames[row.dialect] = DIALECTS[row.dialect].frames([message])
+                    if to(row):
+                        yield Post(row.connection_id, frames[row.dialect])
+
+    # -- What a shard is due
+
+    def drain(self, channel: str, shard: int) -> Report:
+        """Ring a shard, and send what it is due; or leave that to whoever holds it just now.
+
+        Raises: what the store raises; the shard is free again then, or when its lease expires.
+        """
+        options = self._channels.options(channel)
+        holder, stop_at = self._new_id(), self._clock() + limits.DRAIN_SECONDS
+        cursor = self._streams.take(channel, shard, holder, until=self._lease())
+        total = Report()
+        try:
+            while cursor is not None:
+                report, sent, done = self._step(channel, shard, options, cursor)
+                total += report
+                rings = cursor.rings if done else -1
+                if self._clock() >= stop_at:
+                    rings = _ANY_RINGS
+                cursor = self._streams.advance(
+                    channel, shard, holder, sent, rings=rings, until=self._lease()
+                )
+        except BaseException:
+            if cursor is not None:
+                self._let_go(channel, shard, holder, cursor)
+            raise
+        return total
+
+    def _lease(self) -> float:
+        return self._clock() + limits.LEASE_SECONDS
+
+    def _let_go(self, channel: str, shard: int, holder: str, cursor: Cursor) -> None:
+        unchanged = Position(cursor.sent, cursor.epoch)
+        try:
+            self._streams.advance(
+                channel, shard, holder, unchanged, rings=_ANY_RINGS, until=self._lease()
+            )
+        except Exception:  # noqa: BLE001 the first failure is the one to raise; the lease expires
+            logs.failure("shard_not_released", channel=channel, shard=shard)
+
+    def _step(
+        self, channel: str, shard: int, options: Options, cursor: Cursor
+    ) -> tuple[Report, Position, bool]:
+        """Send one stretch: what came of it, how far the shard is, whether that is all."""
+        stretch, head = self._log.backlog(channel, options, Position(cursor.sent, cursor.epoch))
+        began = cursor.sent if cursor.epoch == head.epoch else 0
+        report = Report()
+        if stretch.upto > began:
+            due = _Due(channel, shard, began, head.epoch, stretch)
+            report = self._send(self._posts(due), due.stale)
+        done = stretch.upto >= head.top or stretch.upto == began
+        return report, Position(stretch.upto, head.epoch), done
+
+    def _posts(self, due: "_Due") -> Iterator[Post]:
+        """A post a live subscription that is due something. Read only after the stream was."""
+        for page in self._store.subscriptions(due.channel, due.shard):
+            joining = [row for row in page if row.joining_since]
+            joined = self._parallel(lambda row: self._pass_over(due, row), joining)
+            for row in (*(row for row in page if not row.joining_since), *filter(None, joined)):
+                frames = due.frames(row)
+                if frames:
+                    yield Post(row.connection_id, frames)
+
+    def _pass_over(self, due: "_Due", row: Subscription) -> Subscription | None:
+        """Let a joining row know what it misses; the row, if it has gone live meanwhile."""
+        there = self._store.mark_missed(row, due.stretch.upto)
+        if there is None or not there.joining_since:
+            return there
+        if self._clock() - there.joining_since > limits.JOIN_SECONDS:
+            due.stale.append(row.connection_id)
+        return None
+
+    # -- Outcomes
+
+    def _send(self, posts: Iterator[Post], stale: Sequence[str] = ()) -> Report:
         delivered, gone, failed = 0, [], []
         for connection_id, outcome in self._transport.send(posts, within=limits.FANOUT_SECONDS):
             match outcome:
@@ -37,15 +163,44 @@ class Fanout:
                     failed.append(connection_id)
         self._connections.forget(gone)
         self._connections.cut(failed, Disconnect.of(DisconnectCode.SLOW))
+        self._connections.cut(stale, Disconnect.of(DisconnectCode.INSUFFICIENT_STATE))
         return Report(delivered, len(gone), len(failed))
 
-    def _posts(self, channel: str, shards: int, message: Push, exclude: str) -> Iterator[Post]:
-        """A post a subscription; the message is encoded once a dialect."""
-        frames: dict[str, tuple[bytes, ...]] = {}
-        for shard in range(shards):
-            for page in self._store.subscriptions(channel, shard):
-                for row in page:
-                    if row.dialect not in frames:
-                        frames[row.dialect] = DIALECTS[row.dialect].frames([message])
-                    if row.connection_id != exclude:
-                        yield Post(row.connection_id, frames[row.dialect])
+
+_ANY_RINGS = 2**62  # more than a shard is ever rung
+
+
+class _Due:
+    """What the rows of a shard are due of a stretch; who cannot be served is ``stale``."""
+
+    def __init__(self, channel: str, shard: int, sent: int, epoch: str, stretch: Stretch) -> None:
+        self.channel = channel
+        self.shard = shard
+        self.stretch = stretch
+        self.stale: list[str] = []
+        self._sent = sent
+        self._epoch = epoch
+        self._excludes = any(each.exclude for each in stretch.publications)
+        self._encoded: dict[tuple[str, bool, int, str], tuple[bytes, ...]] = {}
+
+    def frames(self, row: Subscription) -> tuple[bytes, ...]:
+        """The frames for a live row, encoded once for all that are due the same."""
+        start = max(self._sent, row.deliver_after)
+        if (row.epoch and row.epoch != self._epoch) or start + 1 < self.stretch.gap_below:
+            self.stale.append(row.connection_id)
+            return ()
+        client = row.connection_id if self._excludes else ""
+        key = (row.dialect, row.batch, start, client)
+        if key not in self._encoded:
+            dialect = DIALECTS[row.dialect]
+            self._encoded[key] = dialect.publications(
+                self.channel, self._after(start, client), batch=row.batch
+            )
+        return self._encoded[key]
+
+    def _after(self, start: int, client: str) -> list[Publication]:
+        return [
+            each
+            for each in self.stretch.publications
+            if each.offset > start and not (client and each.exclude == client)
+        ]

@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from chalicelib import limits, logs
-from chalicelib.channels import Channels, shard_of
+from chalicelib.channels import Channels
 from chalicelib.connections import Connections
 from chalicelib.errors import ClientError, DisconnectCode, ErrorCode
-from chalicelib.model import Connection, Delivery, Disconnect, Post, Subscription
-from chalicelib.notifier import Notifier
-from chalicelib.ports import Parallel, Store, Transport
+from chalicelib.model import ClientInfo, Connection, Disconnect, Post
+from chalicelib.notifier import Extras, Notifier
+from chalicelib.ports import Parallel, Store
 from chalicelib.protocol import choose, commands
 from chalicelib.protocol.commands import Command, Dialect, Reply, Request, Result
 from chalicelib.rpc import Call, Registry
-from chalicelib.subscriptions import Subscriptions
+from chalicelib.subscriptions import Joining, Subscriptions
 
 VERSION = "0.1.0"
 
@@ -40,6 +40,14 @@ class Frame:
         return self.received_at_ms * 1_000_000 + command_id % 1_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply, and the join that is to be finished once it has been posted."""
+
+    reply: Reply
+    joining: Joining | None = None
+
+
 class Hub:
     """Answers what clients say; nothing that one of them sends makes it raise."""
 
@@ -47,7 +55,6 @@ class Hub:
         self,
         *,
         store: Store,
-        transport: Transport,
         connections: Connections,
         subscriptions: Subscriptions,
         notifier: Notifier,
@@ -57,7 +64,6 @@ class Hub:
         parallel: Parallel,
     ) -> None:
         self._store = store
-        self._transport = transport
         self._connections = connections
         self._subscriptions = subscriptions
         self._notifier = notifier
@@ -65,10 +71,13 @@ class Hub:
         self._methods = methods
         self._allow_anonymous = allow_anonymous
         self._parallel = parallel
-        self._answers: dict[type[Command], Callable[[Frame, Any, int], Result | None]] = {
+        self._answers: dict[type[Command], Callable[[Frame, Any, int], Result | Joining | None]] = {
             commands.Subscribe: self._subscribe,
             commands.Unsubscribe: self._unsubscribe,
             commands.Publish: self._publish,
+            commands.History: self._history,
+            commands.Presence: self._presence,
+            commands.PresenceStats: self._presence_stats,
             commands.Rpc: self._rpc,
             commands.Send: self._send,
             commands.Ping: lambda _frame, _command, _id: commands.PingResult(),
@@ -91,7 +100,13 @@ class Hub:
             return
         dialect = choose(connection.dialect, text)
         frame = Frame(connection, dialect, received_at_ms)
-        self._reply(frame, self._answer_all(frame, dialect.decode(text)))
+        answers = self._answer_all(frame, dialect.decode(text))
+        if not answers:
+            return
+        post = Post(connection_id, dialect.frames([answer.reply for answer in answers]))
+        if self._connections.post(post):
+            joinings = [answer.joining for answer in answers if answer.joining]
+            self._parallel(self._subscriptions.finish, joinings)
 
     def disconnect(self, connection_id: str) -> None:
         """Forget a socket that has closed."""
@@ -99,52 +114,44 @@ class Hub:
 
     # -- Frames
 
-    def _answer_all(self, frame: Frame, said: Sequence[Request | Reply]) -> list[Reply]:
-        """The replies to a frame, in the order of its commands; only connect's if that fails."""
-        replies: list[Reply | None] = [r if isinstance(r, Reply) else None for r in said]
+    def _answer_all(self, frame: Frame, said: Sequence[Request | Reply]) -> list[Answer]:
+        """The answers to a frame, in the order of its commands; only connect's if that fails."""
+        answers: list[Answer | None] = [Answer(r) if isinstance(r, Reply) else None for r in said]
         rest: list[tuple[int, Request]] = []
         for place, request in enumerate(said):
             if isinstance(request, Request) and isinstance(request.command, commands.Connect):
-                replies[place] = reply = self._connect(frame, request)
-                if isinstance(reply.answer, ClientError):
-                    return [reply]
+                answers[place] = answer = Answer(self._connect(frame, request))
+                if isinstance(answer.reply.answer, ClientError):
+                    return [answer]
                 frame = replace(
                     frame, connection=replace(frame.connection, dialect=frame.dialect.name)
                 )
             elif isinstance(request, Request):
                 rest.append((place, request))
-        answers = self._parallel(lambda item: self._answer(frame, item[1]), rest)
-        for (place, _), answer in zip(rest, answers, strict=True):
-            replies[place] = answer
-        return [reply for reply in replies if reply is not None]
+        answered = self._parallel(lambda item: self._answer(frame, item[1]), rest)
+        for (place, _), each in zip(rest, answered, strict=True):
+            answers[place] = each
+        return [each for each in answers if each is not None]
 
-    def _answer(self, frame: Frame, request: Request) -> Reply | None:
+    def _answer(self, frame: Frame, request: Request) -> Answer | None:
         command = request.command
         try:
             self._check_identified(frame)
             result = self._answers[type(command)](frame, command, request.id)
         except ClientError as error:
-            return Reply(request.id, error)
+            return Answer(Reply(request.id, error))
         except Exception:  # noqa: BLE001 one command must not take the others' replies with it
             logs.failure("command_failed", connection=frame.connection.id, command=command.name)
-            return Reply(request.id, ClientError(ErrorCode.INTERNAL))
-        return None if result is None else Reply(request.id, result)
+            return Answer(Reply(request.id, ClientError(ErrorCode.INTERNAL)))
+        if isinstance(result, Joining):
+            return Answer(Reply(request.id, result.result), result)
+        return None if result is None else Answer(Reply(request.id, result))
 
     def _check_identified(self, frame: Frame) -> None:
         if frame.dialect.needs_connect and not frame.connection.dialect:
             raise ClientError(ErrorCode.BAD_REQUEST, "the first command must be connect")
         if not frame.connection.user and not self._allow_anonymous:
             raise ClientError(ErrorCode.UNAUTHORIZED)
-
-    def _reply(self, frame: Frame, replies: Sequence[Reply]) -> None:
-        if not replies:
-            return
-        post = Post(frame.connection.id, frame.dialect.frames(replies))
-        for connection_id, delivery in self._transport.send([post], within=limits.REPLY_SECONDS):
-            if delivery is Delivery.GONE:
-                self._connections.forget([connection_id])
-            elif delivery is Delivery.FAILED:
-                logs.warning("reply_failed", connection=connection_id)
 
     # -- Commands
 
@@ -159,26 +166,11 @@ class Hub:
             return Reply(request.id, error)
         return Reply(request.id, commands.ConnectResult(client=connection_id, version=VERSION))
 
-    def _subscribe(
-        self, frame: Frame, command: commands.Subscribe, command_id: int
-    ) -> commands.SubscribeResult:
-        connection, channel = frame.connection, command.channel
-        options = self._channels.check_subscribe(channel, connection.user)
-        self._subscriptions.enter(
-            Subscription(
-                channel=channel,
-                shard=shard_of(connection.id, options.shards),
-                connection_id=connection.id,
-                order=frame.order(command_id),
-                dialect=frame.dialect.name,
-                expires_at=connection.expires_at,
-                batch=command.batch,
-                user=connection.user,
-            ),
-            connection,
-            wait=limits.REORDER_SECONDS,
-        )
-        return commands.SubscribeResult()
+    def _subscribe(self, frame: Frame, command: commands.Subscribe, command_id: int) -> Joining:
+        connection = frame.connection
+        self._channels.check_subscribe(command.channel, connection.user)
+        order, wait = frame.order(command_id), limits.REORDER_SECONDS
+        return self._subscriptions.begin(connection, frame.dialect.name, order, command, wait=wait)
 
     def _unsubscribe(
         self, frame: Frame, command: commands.Unsubscribe, command_id: int
@@ -192,8 +184,38 @@ class Hub:
         self._channels.check_publish(
             command.channel, connection.user, subscribed=command.channel in connection.channels
         )
-        self._notifier.publish(command.channel, command.data, info=connection.info)
+        self._notifier.publish(command.channel, command.data, Extras(info=connection.info))
         return commands.PublishResult()
+
+    def _history(self, frame: Frame, command: commands.History, _id: int) -> commands.HistoryResult:
+        channel, connection = command.channel, frame.connection
+        subscribed = channel in connection.channels
+        self._channels.check_history(channel, connection.user, subscribed=subscribed)
+        publications, top = self._notifier.history(
+            channel, limit=command.limit, since=command.since, reverse=command.reverse
+        )
+        room = commands.fitting(publications, limits.REPLY_BYTES)
+        wire = tuple(commands.WirePublication.of(each) for each in publications[:room])
+        return commands.HistoryResult(wire, top.epoch, top.offset)
+
+    def _members(self, frame: Frame, channel: str) -> dict[str, ClientInfo]:
+        connection = frame.connection
+        subscribed = channel in connection.channels
+        self._channels.check_presence(channel, connection.user, subscribed=subscribed)
+        return self._notifier.presence(channel)
+
+    def _presence(
+        self, frame: Frame, command: commands.Presence, _id: int
+    ) -> commands.PresenceResult:
+        members = self._members(frame, command.channel)
+        return commands.PresenceResult(members)
+
+    def _presence_stats(
+        self, frame: Frame, command: commands.PresenceStats, _id: int
+    ) -> commands.PresenceStatsResult:
+        members = self._members(frame, command.channel)
+        users = {info.user for info in members.values()}
+        return commands.PresenceStatsResult(len(members), len(users))
 
     def _rpc(self, frame: Frame, command: commands.Rpc, _id: int) -> commands.RpcResult:
         call = Call(frame.connection, command.data, self._notifier)

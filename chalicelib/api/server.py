@@ -15,10 +15,16 @@ from chalice.app import Blueprint, Request, Response
 from chalicelib import bootstrap, limits, logs
 from chalicelib.errors import ClientError, ConfigError, DisconnectCode, ErrorCode
 from chalicelib.hub import VERSION
-from chalicelib.model import Disconnect
-from chalicelib.notifier import Notifier
+from chalicelib.model import Disconnect, Position
+from chalicelib.notifier import Extras, Notifier
+from chalicelib.ports import Version
+from chalicelib.protocol.commands import WirePublication, fitting
 
 blueprint = Blueprint(__name__)
+
+# Bytes of publications in one page of history; Lambda answers with 6 MB at most.
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+RESPONSE_BYTES = 4 * 1024 * 1024
 
 # -- What callers send ----------------------------------------------------------------------------
 
@@ -39,10 +45,21 @@ class Payload(Call, frozen=True, kw_only=True):
     b64data: str | None = None
     tags: dict[str, str] | None = None
     exclude: str = ""
+    skip_history: bool = False
+    idempotency_key: str = ""
+    version: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
+    version_epoch: str = ""
 
     def publish(self, notifier: Notifier, channel: str) -> dict[str, Any]:
-        notifier.publish(channel, self._json(), tags=self.tags, exclude=self.exclude)
-        return {}
+        extras = Extras(
+            tags=self.tags,
+            exclude=self.exclude,
+            skip_history=self.skip_history,
+            idempotency_key=self.idempotency_key,
+            version=Version(self.version, self.version_epoch) if self.version else None,
+        )
+        position = notifier.publish(channel, self._json(), extras).position
+        return {"offset": position.offset, "epoch": position.epoch} if position.offset else {}
 
     def _json(self) -> msgspec.Raw:
         if bool(bytes(self.data)) == (self.b64data is not None):
@@ -86,9 +103,10 @@ class OfClient(Call, frozen=True, kw_only=True):
 class Subscribe(OfClient, frozen=True, kw_only=True):
     path = "subscribe"
     channel: str
+    recover_since: Position | None = None
 
     def run(self, notifier: Notifier) -> object:
-        notifier.subscribe(self.client, self.channel)
+        notifier.subscribe(self.client, self.channel, self.recover_since)
         return {}
 
 
@@ -121,6 +139,49 @@ class Close(OfClient, frozen=True, kw_only=True):
         return {}
 
 
+class History(Call, frozen=True, kw_only=True):
+    path = "history"
+    channel: str
+    limit: int = 0
+    since: Position | None = None
+    reverse: bool = False
+
+    def run(self, notifier: Notifier) -> object:
+        publications, top = notifier.history(
+            self.channel, limit=self.limit, since=self.since, reverse=self.reverse
+        )
+        room = fitting(publications, RESPONSE_BYTES)
+        wire = [WirePublication.of(publication) for publication in publications[:room]]
+        return {"publications": wire, "offset": top.offset, "epoch": top.epoch}
+
+
+class RemoveHistory(Call, frozen=True):
+    path = "history_remove"
+    channel: str
+
+    def run(self, notifier: Notifier) -> object:
+        notifier.remove_history(self.channel)
+        return {}
+
+
+class Presence(Call, frozen=True):
+    path = "presence"
+    channel: str
+
+    def run(self, notifier: Notifier) -> object:
+        return {"presence": notifier.presence(self.channel)}
+
+
+class PresenceStats(Call, frozen=True):
+    path = "presence_stats"
+    channel: str
+
+    def run(self, notifier: Notifier) -> object:
+        members = notifier.presence(self.channel).values()
+        users = {info.user for info in members}
+        return {"num_clients": len(members), "num_users": len(users)}
+
+
 class ListChannels(Call, frozen=True):
     path = "channels"
     pattern: str = ""
@@ -149,7 +210,19 @@ class Info(Call, frozen=True):
 
 CALLS: Mapping[str, type[Call]] = {
     call.path: call
-    for call in (Publish, Broadcast, Subscribe, Unsubscribe, Close, ListChannels, Info)
+    for call in (
+        Publish,
+        Broadcast,
+        Subscribe,
+        Unsubscribe,
+        Close,
+        History,
+        RemoveHistory,
+        Presence,
+        PresenceStats,
+        ListChannels,
+        Info,
+    )
 }
 
 
@@ -174,6 +247,8 @@ _STATUS = {  # HTTP status by error code, for callers that ask for it; Centrifug
     ErrorCode.LIMIT_EXCEEDED: 400,
     ErrorCode.BAD_REQUEST: 400,
     ErrorCode.NOT_AVAILABLE: 501,
+    ErrorCode.UNRECOVERABLE_POSITION: 416,
+    ErrorCode.CONCURRENT_PAGINATION: 409,
 }
 
 
@@ -314,6 +389,26 @@ def unsubscribe() -> Response:
 @blueprint.route("/disconnect", **_ANY)
 def disconnect() -> Response:
     return _one("disconnect")
+
+
+@blueprint.route("/history", **_ANY)
+def history() -> Response:
+    return _one("history")
+
+
+@blueprint.route("/history_remove", **_ANY)
+def history_remove() -> Response:
+    return _one("history_remove")
+
+
+@blueprint.route("/presence", **_ANY)
+def presence() -> Response:
+    return _one("presence")
+
+
+@blueprint.route("/presence_stats", **_ANY)
+def presence_stats() -> Response:
+    return _one("presence_stats")
 
 
 @blueprint.route("/channels", **_ANY)

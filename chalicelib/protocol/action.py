@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from chalicelib.errors import ClientError
-from chalicelib.model import Disconnect
+from chalicelib.model import Disconnect, Publication
 from chalicelib.protocol.commands import (
     COMMANDS,
     Command,
     Dialect,
     Id,
+    Join,
+    Leave,
     Message,
     Pub,
     Reply,
@@ -22,6 +24,7 @@ from chalicelib.protocol.commands import (
     WirePublication,
     bad_request,
     describe,
+    encode_json,
     one_line,
 )
 
@@ -36,7 +39,6 @@ class _Frame(msgspec.Struct, frozen=True):
 _SHAPE = 'a frame is a JSON object such as {"action":"subscribe","channel":"orders","id":1}'
 _frame = msgspec.json.Decoder(_Frame)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_encode = msgspec.json.Encoder().encode
 
 
 def decode(text: str) -> Sequence[Request | Reply]:
@@ -78,18 +80,35 @@ def encode(message: Message) -> bytes:
                 "unsubscribed",
                 {"channel": message.channel, "code": message.code, "reason": message.reason},
             )
+        case Join():
+            return _event("join", {"channel": message.channel, "info": message.info})
+        case Leave():
+            return _event("leave", {"channel": message.channel, "info": message.info})
         case Subscribed():
-            return _event("subscribed", {"channel": message.channel})
+            return _event("subscribed", {"channel": message.channel}, message.result)
         case Disconnect():
             return _event("disconnect", {"code": message.code, "reason": message.reason})
+
+
+def gather(channel: str, publications: Sequence[Publication]) -> bytes:
+    """Publications in one event, for a client that asked for that."""
+    wire = [WirePublication.of(publication) for publication in publications]
+    return _event("publications", {"channel": channel, "publications": wire})
 
 
 def _event(name: str, head: Mapping[str, object], body: msgspec.Struct | None = None) -> bytes:
     """One flat object: the event's name, the head (without an id of 0), the body's own fields."""
     shown = {key: value for key, value in head.items() if key != "id" or value}
-    front = _encode({"event": name, **shown})
-    rest = b"{}" if body is None else _encode(body)
+    front = encode_json({"event": name, **shown})
+    rest = b"{}" if body is None else encode_json(body)
     return front if rest == b"{}" else front[:-1] + b"," + rest[1:]
 
 
-DIALECT = Dialect(name="action", decode=decode, encode=encode, joins=False, needs_connect=False)
+DIALECT = Dialect(
+    name="action",
+    decode=decode,
+    encode=encode,
+    joins=False,
+    needs_connect=False,
+    gather=gather,
+)

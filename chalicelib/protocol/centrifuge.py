@@ -15,8 +15,11 @@ from chalicelib.protocol.commands import (
     Command,
     Dialect,
     Id,
+    Join,
+    Leave,
     Message,
     Pub,
+    Push,
     Reply,
     Request,
     Result,
@@ -27,6 +30,7 @@ from chalicelib.protocol.commands import (
     WirePublication,
     bad_request,
     describe,
+    encode_json,
 )
 
 _M = TypeVar("_M")
@@ -40,7 +44,6 @@ class _Line(msgspec.Struct, frozen=True):
 
 _line = msgspec.json.Decoder(_Line)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_encode = msgspec.json.Encoder().encode
 
 
 def recognises(text: str) -> bool:
@@ -101,8 +104,8 @@ def _command(command_id: int, fields: dict[str, msgspec.Raw]) -> Command:
 
 def encode(message: Message) -> bytes:
     if isinstance(message, Reply):
-        return _encode(_reply(message))
-    return _encode({"push": _push(message)})
+        return encode_json(_reply(message))
+    return encode_json({"push": _push(message)})
 
 
 def _reply(reply: Reply) -> dict[str, Any]:
@@ -112,15 +115,19 @@ def _reply(reply: Reply) -> dict[str, Any]:
     return {**head, "error": WireError.of(reply.answer)}
 
 
-def _push(push: Pub | Unsubscribed | Subscribed | Disconnect) -> dict[str, Any]:
+def _push(push: Push) -> dict[str, Any]:
     match push:
         case Pub():
             return {"channel": push.channel, "pub": WirePublication.of(push.publication)}
         case Unsubscribed():
             ended = {"code": push.code, "reason": push.reason}
             return {"channel": push.channel, "unsubscribe": ended}
+        case Join():
+            return {"channel": push.channel, "join": {"info": push.info}}
+        case Leave():
+            return {"channel": push.channel, "leave": {"info": push.info}}
         case Subscribed():
-            return {"channel": push.channel, "subscribe": {}}
+            return {"channel": push.channel, "subscribe": push.result}
         case Disconnect():
             return {"disconnect": {"code": push.code, "reason": push.reason}}
 

@@ -4,17 +4,19 @@ Field names and meanings are those of Centrifugo's client protocol:
 https://github.com/centrifugal/protocol/blob/master/definitions/client.proto
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ClassVar
 
 import msgspec
 
 from chalicelib import limits
 from chalicelib.errors import ClientError, ErrorCode
-from chalicelib.model import ClientInfo, Disconnect, Publication
+from chalicelib.model import ClientInfo, Disconnect, Position, Publication
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+Offset = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 # -- What a client says ---------------------------------------------------------------------------
 
@@ -32,11 +34,25 @@ class Connect(Command, frozen=True):
     token: str = ""
 
 
+REJECT_UNRECOVERED = 2  # a bit of Subscribe.flag: error 112 rather than `recovered: false`
+
+
 class Subscribe(Command, frozen=True):
-    """Enter a channel. ``batch`` (action dialect): several publications may share a frame."""
+    """Enter a channel, if ``recover`` is set with what came after a position.
+
+    ``join_leave``: tell me who comes and goes. ``batch`` (action dialect): several publications
+    may share a frame.
+    """
 
     name = "subscribe"
     channel: str
+    recover: bool = False
+    epoch: str = ""
+    offset: Offset = 0
+    positioned: bool = False
+    recoverable: bool = False
+    join_leave: bool = False
+    flag: int = 0
     batch: bool = False
 
 
@@ -53,6 +69,30 @@ class Publish(Command, frozen=True):
     name = "publish"
     channel: str
     data: msgspec.Raw
+
+
+class History(Command, frozen=True):
+    """Read a channel's history; a limit of 0 asks for its position only, below 0 for all."""
+
+    name = "history"
+    channel: str
+    limit: int = 0
+    since: Position | None = None
+    reverse: bool = False
+
+
+class Presence(Command, frozen=True):
+    """Ask who is in a channel."""
+
+    name = "presence"
+    channel: str
+
+
+class PresenceStats(Command, frozen=True):
+    """Ask how many are in a channel."""
+
+    name = "presence_stats"
+    channel: str
 
 
 class Rpc(Command, frozen=True):
@@ -77,7 +117,19 @@ class Ping(Command, frozen=True):
 
 
 COMMANDS: Mapping[str, type[Command]] = {
-    kind.name: kind for kind in (Connect, Subscribe, Unsubscribe, Publish, Rpc, Send, Ping)
+    kind.name: kind
+    for kind in (
+        Connect,
+        Subscribe,
+        Unsubscribe,
+        Publish,
+        History,
+        Presence,
+        PresenceStats,
+        Rpc,
+        Send,
+        Ping,
+    )
 }
 
 
@@ -106,10 +158,37 @@ class ConnectResult(Result, frozen=True, omit_defaults=True):
     version: str
 
 
+class WirePublication(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A publication as both dialects spell it."""
+
+    data: msgspec.Raw
+    info: ClientInfo | None = None
+    offset: int = 0
+    tags: Mapping[str, str] | None = None
+    time: int = 0
+
+    @classmethod
+    def of(cls, publication: Publication) -> "WirePublication":
+        return cls(
+            data=publication.data,
+            info=publication.info,
+            offset=publication.offset,
+            tags=publication.tags or None,
+            time=publication.time,
+        )
+
+
 class SubscribeResult(Result, frozen=True, omit_defaults=True):
-    """The connection is in the channel."""
+    """The connection is in the channel, as of a position."""
 
     name = "subscribe"
+    recoverable: bool = False
+    epoch: str = ""
+    publications: tuple[WirePublication, ...] = ()
+    recovered: bool = False
+    offset: int = 0
+    positioned: bool = False
+    was_recovering: bool = False
 
 
 class UnsubscribeResult(Result, frozen=True):
@@ -122,6 +201,30 @@ class PublishResult(Result, frozen=True):
     """The publication was accepted."""
 
     name = "publish"
+
+
+class HistoryResult(Result, frozen=True):
+    """What was published, and the top of the stream."""
+
+    name = "history"
+    publications: tuple[WirePublication, ...]
+    epoch: str
+    offset: int
+
+
+class PresenceResult(Result, frozen=True):
+    """Who is there, by client id."""
+
+    name = "presence"
+    presence: Mapping[str, ClientInfo]
+
+
+class PresenceStatsResult(Result, frozen=True):
+    """How many clients, and how many different users, are there."""
+
+    name = "presence_stats"
+    num_clients: int
+    num_users: int
 
 
 class RpcResult(Result, frozen=True):
@@ -154,6 +257,22 @@ class Pub:
 
 
 @dataclass(frozen=True, slots=True)
+class Join:
+    """Push: somebody entered a channel."""
+
+    channel: str
+    info: ClientInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Push: somebody left a channel."""
+
+    channel: str
+    info: ClientInfo
+
+
+@dataclass(frozen=True, slots=True)
 class Unsubscribed:
     """Push: the server took the connection out of a channel."""
 
@@ -164,12 +283,13 @@ class Unsubscribed:
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """Push: the server put the connection into a channel."""
+    """Push: the server put the connection into a channel, as of a position."""
 
     channel: str
+    result: SubscribeResult
 
 
-Push = Pub | Unsubscribed | Subscribed | Disconnect
+Push = Pub | Join | Leave | Unsubscribed | Subscribed | Disconnect
 Message = Reply | Push
 
 
@@ -182,7 +302,8 @@ class Dialect:
 
     ``decode(text)`` yields, in order, the requests of a frame; what cannot be understood is a
     Reply that says why, ready to be sent. ``encode(messages)`` yields the objects on the wire,
-    each one JSON text on one line; ``joins``: several of them may share a frame.
+    each one JSON text on one line; ``joins``: several of them may share a frame. ``gather``: the
+    publications of one channel as a single object, where a client asked for that.
     ``needs_connect``: nothing else is heard before a connect command.
     """
 
@@ -191,6 +312,16 @@ class Dialect:
     encode: Callable[[Message], bytes]
     joins: bool
     needs_connect: bool
+    gather: Callable[[str, Sequence[Publication]], bytes] | None = None
+
+    def publications(
+        self, channel: str, publications: Sequence[Publication], *, batch: bool
+    ) -> tuple[bytes, ...]:
+        """The publications of a channel, in order, in as few frames as possible."""
+        if not (batch and self.gather) or len(publications) < 2:
+            return self.frames([Pub(channel, publication) for publication in publications])
+        gather = partial(self.gather, channel)
+        return tuple(gather(each) for each in _batches(publications))
 
     def frames(self, messages: Sequence[Message]) -> tuple[bytes, ...]:
         """The messages, in order, in as few frames of at most 128 KB as the dialect allows."""
@@ -201,6 +332,39 @@ class Dialect:
             else:
                 frames.append(message)
         return tuple(frames)
+
+
+# Bytes of a frame that gathers publications: the event around them, and around each, needs room.
+GATHERED_BYTES = 96 * 1024
+
+
+def _batches(publications: Sequence[Publication]) -> Iterator[Sequence[Publication]]:
+    """The publications in runs that fit into a frame."""
+    start, size = 0, 0
+    for place, publication in enumerate(publications):
+        weight = wire_size(publication)
+        if place > start and size + weight > GATHERED_BYTES:
+            yield publications[start:place]
+            start, size = place, 0
+        size += weight
+    yield publications[start:]
+
+
+def wire_size(publication: Publication) -> int:
+    """Bytes of a publication on the wire."""
+    return len(encode_json(WirePublication.of(publication)))
+
+
+def fitting(publications: Sequence[Publication], most: int) -> int:
+    """How many of the publications, from the first, fit into so many bytes."""
+    for count, publication in enumerate(publications):
+        most -= wire_size(publication) + 1
+        if most < 0:
+            return count
+    return len(publications)
+
+
+encode_json = msgspec.json.Encoder().encode
 
 
 def one_line(raw: bytes) -> msgspec.Raw:
@@ -230,16 +394,3 @@ class WireError(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, error: ClientError) -> "WireError":
         return cls(error.reason.code, error.message, error.reason.temporary)
-
-
-class WirePublication(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A publication as both dialects spell it."""
-
-    data: msgspec.Raw
-    info: ClientInfo | None = None
-    offset: int = 0
-    tags: Mapping[str, str] | None = None
-
-    @classmethod
-    def of(cls, publication: Publication) -> "WirePublication":
-        return cls(data=publication.data, info=publication.info, tags=publication.tags)

@@ -9,7 +9,8 @@ ROOT = Path(__file__).parent.parent.parent
 CORE = ROOT / "chalicelib"
 
 # Which of our packages a deployed module may import, by the first part of its name that matches.
-MAY_IMPORT = {
+_BASE = ("errors", "limits", "logs", "model", "ports", "protocol")
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "errors": (),
     "limits": (),
     "logs": (),
@@ -18,43 +19,26 @@ MAY_IMPORT = {
     "settings": ("channels", "errors"),
     "ports": ("model",),
     "protocol": ("errors", "limits", "model", "protocol"),
-    "endpoint": ("errors", "limits", "logs", "ports"),
-    "connections": ("limits", "logs", "model", "ports", "protocol"),
-    "subscriptions": ("channels", "connections", "errors", "limits", "model", "ports"),
-    "fanout": ("connections", "errors", "limits", "model", "ports", "protocol"),
+    "endpoint": _BASE,
+    "streams": (*_BASE, "channels"),
+    "connections": _BASE,
+    "fanout": (*_BASE, "channels", "connections", "streams"),
+    "presence": (*_BASE, "channels", "fanout"),
+    "subscriptions": (*_BASE, "channels", "connections", "presence", "streams"),
     "notifier": (
-        "channels",
-        "connections",
-        "errors",
-        "fanout",
-        "limits",
-        "logs",
-        "model",
-        "ports",
-        "protocol",
-        "subscriptions",
+        *_BASE,
+        *("channels", "connections", "fanout", "presence", "streams", "subscriptions"),
     ),
     "rpc": ("errors", "model", "notifier"),
-    "hub": (
-        "channels",
-        "connections",
-        "errors",
-        "limits",
-        "logs",
-        "model",
-        "notifier",
-        "ports",
-        "protocol",
-        "rpc",
-        "subscriptions",
-    ),
-    "store": ("errors", "limits", "model", "ports", "store"),
+    "hub": (*_BASE, "channels", "connections", "notifier", "rpc", "subscriptions"),
+    "store": (*_BASE, "store"),
     "transport": ("model", "ports", "transport"),
+    "dispatch": (*_BASE, "dispatch", "fanout"),
     "bootstrap": ("*",),
-    "api": ("bootstrap", "errors", "hub", "limits", "logs", "model", "notifier", "settings"),
+    "api": (*_BASE, "bootstrap", "hub", "notifier", "settings"),
 }
 NEVER_DEPLOYED = {"localgateway", "devstack", "bench", "tests", "boto3_stubs"}
-BOTO3_PLACES = {"store/dynamo.py", "transport/sigv4.py"}
+BOTO3_PLACES = {"store/table.py", "transport/sigv4.py"}
 MODULES = sorted(CORE.rglob("*.py"))
 
 

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from chalicelib import limits, rpc
+from chalicelib.notifier import Extras
 from tests.support.world import World
 
 
@@ -60,7 +61,7 @@ def test_anonymous_connections_are_refused_where_they_are_not_allowed() -> None:
 def test_a_subscriber_gets_what_is_published() -> None:
     world = World()
     world.join("c1", "orders")
-    world.notifier.publish("orders", {"n": 1}, tags={"kind": "new"})
+    world.notifier.publish("orders", {"n": 1}, Extras(tags={"kind": "new"}))
 
     assert world.heard("c1")[-1] == {
         "event": "publication",

@@ -4,6 +4,7 @@ import pytest
 
 from chalicelib.errors import ClientError
 from chalicelib.model import Disconnect, Report
+from chalicelib.notifier import Extras
 from tests.support.world import World
 
 
@@ -13,7 +14,7 @@ def test_every_shard_is_sent_to() -> None:
     for connection_id in ids:
         world.join(connection_id, "wide:a")
 
-    assert world.notifier.publish("wide:a", 1) == Report(delivered=50)
+    assert world.notifier.publish("wide:a", 1).report == Report(delivered=50)
     assert all(world.rows("wide:a", shard) for shard in range(4))
     assert all(world.heard(each)[-1]["event"] == "publication" for each in ids)
 
@@ -25,7 +26,7 @@ def test_a_gone_connection_is_forgotten_with_all_its_rows_and_nothing_else() -> 
         world.say(each, {"action": "subscribe", "channel": "b"})
     world.transport.lose("c1")
 
-    assert world.notifier.publish("a", 1) == Report(delivered=1, gone=1)
+    assert world.notifier.publish("a", 1).report == Report(delivered=1, gone=1)
     assert world.store.connection("c1") is None
     assert (world.rows("a"), world.rows("b")) == (["c2"], ["c2"])
 
@@ -36,7 +37,7 @@ def test_a_failing_recipient_is_cut_and_hurts_nobody() -> None:
         world.join(each, "a")
     world.transport.fail("c2", after=1)
 
-    assert world.notifier.publish("a", 1) == Report(delivered=2, failed=1)
+    assert world.notifier.publish("a", 1).report == Report(delivered=2, failed=1)
     assert world.rows("a") == ["c1", "c3"]
     left = world.store.connection("c2")
     assert left is not None
@@ -48,7 +49,7 @@ def test_a_throttled_recipient_is_tried_again() -> None:
     world.join("c1", "a")
     world.transport.throttle("c1", 3)
 
-    assert world.notifier.publish("a", 1) == Report(delivered=1)
+    assert world.notifier.publish("a", 1).report == Report(delivered=1)
 
 
 def test_the_excluded_client_hears_nothing() -> None:
@@ -56,7 +57,7 @@ def test_the_excluded_client_hears_nothing() -> None:
     world.join("c1", "a")
     world.join("c2", "a")
 
-    assert world.notifier.publish("a", 1, exclude="c1") == Report(delivered=1)
+    assert world.notifier.publish("a", 1, Extras(exclude="c1")).report == Report(delivered=1)
     assert world.heard("c1")[-1]["event"] == "subscribe"
 
 

@@ -215,7 +215,7 @@ def test_no_text_makes_a_decoder_raise(text: str) -> None:
             },
         ),
         (
-            commands.Subscribed("orders"),
+            commands.Subscribed("orders", commands.SubscribeResult()),
             {"push": {"channel": "orders", "subscribe": {}}},
             {"event": "subscribed", "channel": "orders"},
         ),

@@ -1,0 +1,1 @@
+"""Ways to get shards drained, behind ports.Dispatcher."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from devstack import stage
 from devstack.ports import PortTakenError
-from devstack.stack import Options, Urls, embedded, running
+from devstack.stack import Options, Stack, embedded, running
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,8 +25,8 @@ def main(arguments: Sequence[str]) -> int:
                 _say(f"ready  embedded AWS on {url}")
                 stopped.wait()
         else:
-            with running(_options(parsed)) as urls:
-                _say(_ready(urls))
+            with running(_options(parsed)) as stack:
+                _say(_ready(stack))
                 stopped.wait()
     except PortTakenError as error:
         sys.stderr.write(f"bin/dev: {error}\n")
@@ -52,16 +52,16 @@ def _options(parsed: argparse.Namespace) -> Options:
         http_port=parsed.http_port,
         ws_port=parsed.ws_port,
         aws_port=parsed.aws_port,
-        aws=parsed.aws or stage.caller_sets("AWS_ENDPOINT_URL"),
+        aws=parsed.aws or stage.value("AWS_ENDPOINT_URL"),
         http=not parsed.no_http,
     )
 
 
-def _ready(urls: Urls) -> str:
-    key = stage.caller_sets("API_KEYS").split(",")[0]
-    http = urls.http or "http://127.0.0.1:8000"
+def _ready(stack: Stack) -> str:
+    key = stage.value("API_KEYS").split(",")[0]
+    http = stack.http or "http://127.0.0.1:8000"
     curl = f"""curl -H 'X-API-Key: {key}' -d '{{"channel":"demo","data":"hello"}}' {http}/publish"""
-    return f"ready  {http}  {urls.ws}  API key: {key}  try: {curl}"
+    return f"ready  {http}  {stack.ws}  API key: {key}  try: {curl}"
 
 
 def _say(text: str) -> None:

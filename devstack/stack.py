@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from chalice.app import Chalice
+
 from devstack import aws, resources, rest, stage
 from devstack.ports import check_free
+from localgateway import LocalGateway, serve
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,33 +28,33 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Urls:
-    """Where everything answers; ``http`` is empty when the HTTP API is not served here."""
+class Stack:
+    """What runs, and where it answers; ``http`` is empty when the HTTP API is not served here."""
 
     http: str
     ws: str
     aws: str
+    app: Chalice
+    gateway: LocalGateway
 
 
 @contextmanager
-def running(options: Options) -> Iterator[Urls]:
+def running(options: Options) -> Iterator[Stack]:
     """The whole stack. Raises: PortTakenError."""
     with ExitStack() as stack:
         if options.http:
             check_free(options.http_port, "--http-port")
         check_free(options.ws_port, "--ws-port")
         aws_url = options.aws or stack.enter_context(embedded(options.aws_port))
-        ws_port = options.ws_port or _free_port()
-        stage.enter(AWS_ENDPOINT_URL=aws_url, WEBSOCKET_ENDPOINT=f"http://127.0.0.1:{ws_port}/api")
-        resources.create(aws_url, stage.caller_sets("TABLE"))
+        stage.enter(AWS_ENDPOINT_URL=aws_url, WEBSOCKET_ENDPOINT="")
+        resources.create(aws_url, stage.value("TABLE"))
 
-        from localgateway import serve
+        from app import app  # only now, when its environment is complete
 
-        from app import app  # it reads the environment, which is ready only now
-
-        gateway = stack.enter_context(serve(app, port=ws_port, stage="api"))
-        http_url = stack.enter_context(rest.serving(app, options.http_port)) if options.http else ""
-        yield Urls(http_url, gateway.ws_url, aws_url)
+        gateway = stack.enter_context(serve(app, port=options.ws_port, stage="api"))
+        stage.fill("WEBSOCKET_ENDPOINT", gateway.management_url)
+        http = stack.enter_context(rest.serving(app, options.http_port)) if options.http else ""
+        yield Stack(http, gateway.ws_url, aws_url, app, gateway)
 
 
 @contextmanager
@@ -60,11 +63,3 @@ def embedded(port: int) -> Iterator[str]:
     check_free(port, "--aws-port")
     with aws.embedded(port) as url:
         yield url
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -14,5 +14,11 @@ def enter(**overrides: str) -> None:
         environ.setdefault(key, value)
 
 
-def caller_sets(key: str) -> str:
+def fill(key: str, value: str) -> None:
+    """Set a variable that is still empty."""
+    environ[key] = environ.get(key) or value
+
+
+def value(key: str) -> str:
+    """What a variable is, empty if it is not set."""
     return environ.get(key, "")

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from devstack.stack import Urls
+    from tests.support.stack import Stack
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Urls]:
+def stack() -> Iterator[Stack]:
     """bin/dev's whole stack in this process, on free ports: one a session, as it owns the env."""
-    from devstack.stack import Options, running
+    from chalicelib import rpc
+    from tests.support.stack import running
 
-    with running(Options(http_port=0, ws_port=0, aws_port=0)) as urls:
-        yield urls
+    rpc.method("echo")(lambda call: call.data)
+    rpc.method("whoami")(lambda call: call.connection.id)
+    with running() as stack:
+        yield stack

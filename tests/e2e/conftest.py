@@ -8,21 +8,11 @@ from zlib import crc32
 
 import pytest
 
-from chalicelib import rpc
 from tests.e2e.clients import Client, Driver
 from tests.e2e.clients.programs import SDKS, UnavailableError, plain
-from tests.e2e.stack import Stack, running
+from tests.support.stack import Stack
 
 Clients = Callable[[], Client]
-
-
-@pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
-    """The whole service; its handlers run in this process."""
-    rpc.method("echo")(lambda call: call.data)
-    rpc.method("whoami")(lambda call: call.connection.id)
-    with running() as stack:
-        yield stack
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from tests.e2e.clients import Client, event
 from tests.e2e.conftest import Clients
-from tests.e2e.stack import Stack
+from tests.support.stack import Stack
 
 SOCKETS = 200
 

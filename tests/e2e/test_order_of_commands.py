@@ -12,7 +12,7 @@ import pytest
 from localgateway.lambdas import Handler
 from tests.e2e.clients import Client, event
 from tests.e2e.conftest import Clients
-from tests.e2e.stack import Stack
+from tests.support.stack import Stack
 
 TIMES = 100
 SEED = 20

@@ -18,7 +18,7 @@ from cent import Client as Server
 
 from tests.e2e.clients import Client, event
 from tests.e2e.conftest import Clients
-from tests.e2e.stack import Stack
+from tests.support.stack import Stack
 
 NEWS = {"headline": "Zoë said “hi”", "count": 1, "nested": [None, {"true": True}]}
 
@@ -26,7 +26,7 @@ NEWS = {"headline": "Zoë said “hi”", "count": 1, "nested": [None, {"true": 
 @pytest.fixture
 def server(stack: Stack) -> Iterator[Server]:
     """The official server library, from PyPI."""
-    with Server(stack.http, stack.api_key) as server:
+    with Server(stack.api, stack.api_key) as server:
         yield server
 
 

@@ -3,19 +3,23 @@
 import base64
 import http.client
 import json
+import socket
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from devstack.stack import Urls
+from tests.support.stack import Stack
 
-METHODS = ["publish", "broadcast", "subscribe", "unsubscribe", "disconnect", "channels", "info"]
+METHODS = [
+    *("publish", "broadcast", "subscribe", "unsubscribe", "disconnect", "channels", "info"),
+    *("history", "history_remove", "presence", "presence_stats"),
+]
 KEY = {"X-API-Key": "local-key"}
 
 
 def call(
-    stack: Urls,
+    stack: Stack,
     path: str,
     body: Any = None,
     headers: dict[str, str] | None = None,
@@ -34,11 +38,13 @@ def call(
 
 
 @pytest.mark.parametrize("prefix", ["", "/api"])
-def test_publish_answers_under_both_paths(stack: Urls, prefix: str) -> None:
-    assert call(stack, f"{prefix}/publish", {"channel": "a", "data": 1}) == (200, {"result": {}})
+def test_publish_answers_under_both_paths(stack: Stack, prefix: str) -> None:
+    body = {"channel": "live:a", "data": 1}
+
+    assert call(stack, f"{prefix}/publish", body) == (200, {"result": {}})
 
 
-def test_health_needs_no_key(stack: Urls) -> None:
+def test_health_needs_no_key(stack: Stack) -> None:
     assert call(stack, "/health", headers={}, verb="GET") == (200, {"status": "ok"})
 
 
@@ -52,8 +58,8 @@ def test_health_needs_no_key(stack: Urls) -> None:
         {"X-API-Key": "local-key", "Content-Type": "text/plain; charset=utf-8"},
     ],
 )
-def test_any_content_type_and_either_header_will_do(stack: Urls, headers: dict[str, str]) -> None:
-    status, answer = call(stack, "/publish", {"channel": "a", "data": 1}, headers)
+def test_any_content_type_and_either_header_will_do(stack: Stack, headers: dict[str, str]) -> None:
+    status, answer = call(stack, "/publish", {"channel": "live:a", "data": 1}, headers)
 
     assert (status, answer) == (200, {"result": {}})
 
@@ -63,7 +69,7 @@ def test_any_content_type_and_either_header_will_do(stack: Urls, headers: dict[s
     "headers",
     [{}, {"X-API-Key": "wrong"}, {"Authorization": "apikey wrong"}, {"Authorization": "local-key"}],
 )
-def test_no_key_or_a_wrong_one_is_401(stack: Urls, method: str, headers: dict[str, str]) -> None:
+def test_no_key_or_a_wrong_one_is_401(stack: Stack, method: str, headers: dict[str, str]) -> None:
     status, answer = call(stack, f"/{method}", {}, headers)
 
     assert (status, answer["error"]["code"]) == (401, 101)
@@ -71,7 +77,7 @@ def test_no_key_or_a_wrong_one_is_401(stack: Urls, method: str, headers: dict[st
 
 @pytest.mark.parametrize("method", [*METHODS, "batch"])
 @pytest.mark.parametrize("body", [b"{", b"[]", b"7", b'"a"', b"nope", b"\xff\xfe{}"])
-def test_a_body_that_is_no_json_object_is_400(stack: Urls, method: str, body: bytes) -> None:
+def test_a_body_that_is_no_json_object_is_400(stack: Stack, method: str, body: bytes) -> None:
     status, answer = call(stack, f"/{method}", body)
 
     assert (status, answer["error"]["code"]) == (400, 107)
@@ -79,7 +85,7 @@ def test_a_body_that_is_no_json_object_is_400(stack: Urls, method: str, body: by
 
 
 @pytest.mark.parametrize("verb", ["GET", "PUT", "DELETE"])
-def test_a_wrong_http_method_is_405(stack: Urls, verb: str) -> None:
+def test_a_wrong_http_method_is_405(stack: Stack, verb: str) -> None:
     status, answer = call(stack, "/publish", verb=verb)
 
     assert (status, answer["Code"]) == (405, "MethodNotAllowedError")
@@ -112,7 +118,7 @@ def test_a_wrong_http_method_is_405(stack: Urls, verb: str) -> None:
     ],
 )
 def test_what_is_wrong_with_a_request_is_said(
-    stack: Urls, path: str, body: Any, code: int, problem: str
+    stack: Stack, path: str, body: Any, code: int, problem: str
 ) -> None:
     status, answer = call(stack, f"/{path}", body)
 
@@ -120,7 +126,7 @@ def test_what_is_wrong_with_a_request_is_said(
     assert problem in answer["error"]["message"]
 
 
-def test_errors_are_http_statuses_where_the_caller_asks_for_them(stack: Urls) -> None:
+def test_errors_are_http_statuses_where_the_caller_asks_for_them(stack: Stack) -> None:
     headers = {**KEY, "X-Centrifugo-Error-Mode": "transport"}
 
     assert call(stack, "/publish", {"channel": "nowhere:a", "data": 1}, headers)[0] == 404
@@ -128,14 +134,14 @@ def test_errors_are_http_statuses_where_the_caller_asks_for_them(stack: Urls) ->
     assert call(stack, "/publish", {"channel": "a", "data": 1}, headers)[0] == 200
 
 
-def test_json_in_base64_is_published(stack: Urls) -> None:
-    body = {"channel": "a", "b64data": base64.b64encode(b'{"n": 1}').decode()}
+def test_json_in_base64_is_published(stack: Stack) -> None:
+    body = {"channel": "live:a", "b64data": base64.b64encode(b'{"n": 1}').decode()}
 
     assert call(stack, "/publish", body) == (200, {"result": {}})
 
 
-def test_a_broadcast_answers_for_each_channel(stack: Urls) -> None:
-    _, answer = call(stack, "/broadcast", {"channels": ["a", "nowhere:b"], "data": 1})
+def test_a_broadcast_answers_for_each_channel(stack: Stack) -> None:
+    _, answer = call(stack, "/broadcast", {"channels": ["live:a", "nowhere:b"], "data": 1})
 
     good, bad = answer["result"]["responses"]
     assert good == {"result": {}}
@@ -143,10 +149,10 @@ def test_a_broadcast_answers_for_each_channel(stack: Urls) -> None:
 
 
 @pytest.mark.parametrize("parallel", [False, True])
-def test_a_batch_answers_for_each_command(stack: Urls, *, parallel: bool) -> None:
+def test_a_batch_answers_for_each_command(stack: Stack, *, parallel: bool) -> None:
     commands = [
-        {"publish": {"channel": "a", "data": 1}},
-        {"publish": {"channel": "a"}},
+        {"publish": {"channel": "live:a", "data": 1}},
+        {"publish": {"channel": "live:a"}},
         {"zap": {}},
         {"publish": {}, "info": {}},
         {"info": {}},
@@ -159,10 +165,50 @@ def test_a_batch_answers_for_each_command(stack: Urls, *, parallel: bool) -> Non
     assert replies[4]["info"]["nodes"][0]["name"] == "carillon"
 
 
-def test_a_chunked_body_is_asked_for_with_its_length(stack: Urls) -> None:
-    connection = http.client.HTTPConnection(urlsplit(stack.http).netloc, timeout=30)
-    connection.request("POST", "/publish", iter([b"{}"]), KEY, encode_chunked=True)
-    status = connection.getresponse().status
-    connection.close()
+def test_a_kept_publication_has_a_position_and_is_read_again(stack: Stack) -> None:
+    _, first = call(stack, "/publish", {"channel": "kept-1", "data": {"n": 1}, "tags": {"a": "b"}})
+    _, second = call(stack, "/publish", {"channel": "kept-1", "data": 2})
+    _, history = call(stack, "/history", {"channel": "kept-1", "limit": 10})
 
-    assert status == 411
+    epoch = first["result"]["epoch"]
+    assert [first["result"]["offset"], second["result"]] == [1, {"offset": 2, "epoch": epoch}]
+    found = history["result"]
+    assert [(p["offset"], p["data"]) for p in found["publications"]] == [(1, {"n": 1}), (2, 2)]
+    assert found["publications"][0]["tags"] == {"a": "b"}
+    assert (found["offset"], found["epoch"]) == (2, epoch)
+
+
+def test_history_can_be_paged_from_both_ends_and_removed(stack: Stack) -> None:
+    for n in range(1, 6):
+        _, published = call(stack, "/publish", {"channel": "kept-2", "data": n})
+    epoch = published["result"]["epoch"]
+
+    def offsets(**query: Any) -> list[int]:
+        _, answer = call(stack, "/history", {"channel": "kept-2", **query})
+        return [each["offset"] for each in answer["result"]["publications"]]
+
+    assert offsets() == []
+    assert offsets(limit=-1) == [1, 2, 3, 4, 5]
+    assert offsets(limit=2, since={"offset": 2, "epoch": epoch}) == [3, 4]
+    assert offsets(limit=2, reverse=True) == [5, 4]
+    assert offsets(limit=9, reverse=True, since={"offset": 3, "epoch": epoch}) == [2, 1]
+    _, foreign = call(
+        stack, "/history", {"channel": "kept-2", "limit": 1, "since": {"offset": 1, "epoch": "x"}}
+    )
+    assert foreign["error"]["code"] == 112
+    call(stack, "/history_remove", {"channel": "kept-2"})
+    _, answer = call(stack, "/history", {"channel": "kept-2", "limit": -1})
+    assert answer["result"] == {"publications": [], "offset": 5, "epoch": epoch}
+
+
+def test_history_and_presence_are_not_available_where_they_are_not_kept(stack: Stack) -> None:
+    for method in ("history", "history_remove", "presence", "presence_stats"):
+        _, answer = call(stack, f"/{method}", {"channel": "live:a"})
+        assert answer["error"]["code"] == 108
+
+
+def test_a_chunked_body_is_asked_for_with_its_length(stack: Stack) -> None:
+    address = urlsplit(stack.http)
+    with socket.create_connection((address.hostname, address.port), timeout=30) as raw:
+        raw.sendall(b"POST /publish HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert raw.makefile("rb").readline().startswith(b"HTTP/1.1 411 ")

@@ -10,13 +10,15 @@ from typing import Any
 
 from chalicelib import bootstrap
 from chalicelib.model import Connection
+from devstack import stack as devstack
+from devstack.stack import Options
 from localgateway import LocalGateway
 from localgateway.lambdas import Handler
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Where everything answers: ``http`` with the deployed path /api, as server libraries expect.
+    """Where everything answers.
 
     Attributes:
         gateway: The running gateway: drops sockets, runs other handlers.
@@ -32,7 +34,7 @@ class Stack:
     def post(self, method: str, body: object) -> Any:
         """Call the server API as a program without a library does; the decoded answer."""
         request = urllib.request.Request(
-            f"{self.http}/{method}",
+            f"{self.api}/{method}",
             data=json.dumps(body).encode(),
             headers={"X-API-Key": self.api_key, "Content-Type": "application/json"},
         )
@@ -49,6 +51,11 @@ class Stack:
         return bootstrap.deployed().store.connection(connection_id)
 
     @property
+    def api(self) -> str:
+        """The base URL that server libraries expect, with the deployed path."""
+        return f"{self.http}/api"
+
+    @property
     def handlers(self) -> dict[str, Handler]:
         """What the gateway runs, by route."""
         configs = self.app.websocket_handlers.items()
@@ -57,25 +64,11 @@ class Stack:
 
 @contextmanager
 def running() -> Iterator[Stack]:
-    """Everything up on free ports, as ``devstack.stack.running`` has it."""
-    from devstack import aws, resources, rest, stage
-
+    """Everything up on free ports."""
     with ExitStack() as stack:
         stack.enter_context(_environment_kept())
-        for key in ("AWS_ENDPOINT_URL", "WEBSOCKET_ENDPOINT"):
-            environ.pop(key, None)
-        url = stack.enter_context(aws.embedded(0))
-        stage.enter(AWS_ENDPOINT_URL=url, WEBSOCKET_ENDPOINT="")
-        resources.create(url, environ["TABLE"])
-
-        from app import app  # it reads the environment, which is ready only now
-        from localgateway import serve
-
-        gateway = stack.enter_context(serve(app, stage="api"))
-        environ["WEBSOCKET_ENDPOINT"] = gateway.management_url
-        http = stack.enter_context(rest.serving(app, 0))
-        key = environ["API_KEYS"].split(",")[0]
-        yield Stack(f"{http}/api", gateway.ws_url, key, gateway, app)
+        up = stack.enter_context(devstack.running(Options(http_port=0, ws_port=0, aws_port=0)))
+        yield Stack(up.http, up.ws, environ["API_KEYS"].split(",")[0], up.gateway, up.app)
 
 
 @contextmanager

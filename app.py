@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from chalice.app import Chalice, WebsocketEvent
+from chalice.app import Chalice, CloudWatchEvent, Rate, SQSEvent, WebsocketEvent
 
 from chalicelib import bootstrap, logs
 from chalicelib.api import server
+from chalicelib.dispatch import sqs
 
 app = Chalice(app_name="carillon")
 app.experimental_feature_flags.update(["WEBSOCKETS"])
@@ -44,6 +45,16 @@ def websocket_message(event: WebsocketEvent) -> Handled:
 def websocket_disconnect(event: WebsocketEvent) -> Handled:
     bootstrap.hub().disconnect(event.connection_id)
     return {"statusCode": 200}
+
+
+@app.on_sqs_message(queue="carillon-fanout.fifo", batch_size=10)
+def fanout(event: SQSEvent) -> None:
+    sqs.answer((record.body for record in event), bootstrap.fanout())
+
+
+@app.schedule(Rate(1, unit=Rate.MINUTES))
+def sweep(_event: CloudWatchEvent) -> None:
+    bootstrap.sweep().run()
 
 
 def _context(event: WebsocketEvent) -> dict[str, Any]:

@@ -16,15 +16,17 @@ from typing import TypeVar
 from chalicelib import rpc
 from chalicelib.connections import Connections
 from chalicelib.dispatch.inline import InlineDispatcher
+from chalicelib.dispatch.sqs import SqsDispatcher
 from chalicelib.endpoint import Endpoint
 from chalicelib.fanout import Fanout
 from chalicelib.hub import Hub
 from chalicelib.notifier import Notifier
-from chalicelib.ports import Parallel, Store, Streams, Transport
+from chalicelib.ports import Dispatcher, Parallel, Store, Streams, Transport
 from chalicelib.presence import Presence
 from chalicelib.settings import Settings, environ
 from chalicelib.streams import Log
 from chalicelib.subscriptions import Subscriptions
+from chalicelib.sweep import Sweep
 
 _A = TypeVar("_A")
 _R = TypeVar("_R")
@@ -39,10 +41,11 @@ class App:
 
     settings: Settings
     store: Store
-    transport: Transport
     endpoint: Endpoint
     notifier: Notifier
     hub: Hub
+    fanout: Fanout
+    sweep: Sweep
     parallel: Parallel
 
 
@@ -91,7 +94,7 @@ def build(  # noqa: PLR0913 everything that the world hands in
         log=log,
         channels=settings.channels,
         fanout=fanout,
-        dispatcher=InlineDispatcher(fanout, parallel),
+        dispatcher=_dispatcher(settings, fanout, parallel, new_id),
         subscriptions=subscriptions,
         connections=connections,
         presence=presence,
@@ -107,9 +110,27 @@ def build(  # noqa: PLR0913 everything that the world hands in
         channels=settings.channels,
         methods=rpc.registry,
         allow_anonymous=settings.allow_anonymous,
+        ping=settings.ping,
         parallel=parallel,
     )
-    return App(settings, store, sender, endpoint, app_side, client_side, parallel)
+    sweep = Sweep(
+        store=store,
+        transport=sender,
+        connections=connections,
+        fanout=fanout,
+        channels=settings.channels,
+        ping=settings.ping,
+        clock=clock,
+    )
+    return App(settings, store, endpoint, app_side, client_side, fanout, sweep, parallel)
+
+
+def _dispatcher(
+    settings: Settings, fanout: Fanout, parallel: Parallel, new_id: Callable[[], str]
+) -> Dispatcher:
+    if settings.fanout_queue_url:
+        return SqsDispatcher(settings.fanout_queue_url, new_id=new_id)
+    return InlineDispatcher(fanout, parallel)
 
 
 class _Deployed:
@@ -190,6 +211,14 @@ def notifier() -> Notifier:
 
 def hub() -> Hub:
     return deployed().hub
+
+
+def fanout() -> Fanout:
+    return deployed().fanout
+
+
+def sweep() -> Sweep:
+    return deployed().sweep
 
 
 def parallel() -> Parallel:

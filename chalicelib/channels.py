@@ -18,7 +18,8 @@ from chalicelib.errors import ClientError, ConfigError, ErrorCode
 # As Go writes durations: "300s", "10m", "1h30m"; https://pkg.go.dev/time#ParseDuration
 _UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _PART = r"\d+(?:\.\d+)?(?:ms|h|m|s)"
-Duration = Annotated[str, msgspec.Meta(pattern=rf"^(?:{_PART})+$")]
+DURATION = rf"^(?:{_PART})+$"
+Duration = Annotated[str, msgspec.Meta(pattern=DURATION)]
 
 
 @cache

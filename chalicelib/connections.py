@@ -41,7 +41,7 @@ class Connections:
         """
         closing = self._take_all(self._store.mark_closing, ids)
         self._tell(Post(c.id, _farewell(c.dialect, why)) for c in closing if c.dialect)
-        self._close([c.id for c in closing])
+        self.close([c.id for c in closing])
 
     def post(self, post: Post) -> bool:
         """Send to one connection; whether it got it. Else it is gone and forgotten, or cut."""
@@ -57,7 +57,7 @@ class Connections:
     def turn_away(self, connection_id: str, frame: str, why: Disconnect) -> None:
         """Tell a socket of which nothing is known why it is closed, in the dialect of its frame."""
         self._tell([Post(connection_id, _farewell(choose("", frame).name, why))])
-        self._close([connection_id])
+        self.close([connection_id])
 
     def _take_all(
         self, take: Callable[[str], Connection | None], ids: Iterable[str]
@@ -73,7 +73,8 @@ class Connections:
             if delivery is Delivery.FAILED:
                 logs.warning("farewell_failed", connection=connection_id)
 
-    def _close(self, ids: Sequence[str]) -> None:
+    def close(self, ids: Sequence[str]) -> None:
+        """Close connections that were marked; one that cannot be closed stays marked."""
         closed = []
         for connection_id, delivery in self._transport.close(ids, within=limits.REPLY_SECONDS):
             if delivery is Delivery.FAILED:

@@ -105,14 +105,22 @@ class Fanout:
             raise
         return total
 
+    def lagging(self, channel: str) -> list[int]:
+        """The shards that were not told everything that their stream holds."""
+        head = self._streams.head(channel)
+        if head is None or not head.top:
+            return []
+        shards = range(self._channels.options(channel).all_shards)
+        cursors = [self._streams.cursor(channel, shard) for shard in shards]
+        return [s for s, c in zip(shards, cursors, strict=True) if c.position != head.position]
+
     def _lease(self) -> float:
         return self._clock() + limits.LEASE_SECONDS
 
     def _let_go(self, channel: str, shard: int, holder: str, cursor: Cursor) -> None:
-        unchanged = Position(cursor.sent, cursor.epoch)
         try:
             self._streams.advance(
-                channel, shard, holder, unchanged, rings=_ANY_RINGS, until=self._lease()
+                channel, shard, holder, cursor.position, rings=_ANY_RINGS, until=self._lease()
             )
         except Exception:  # noqa: BLE001 the first failure is the one to raise; the lease expires
             logs.failure("shard_not_released", channel=channel, shard=shard)
@@ -121,7 +129,7 @@ class Fanout:
         self, channel: str, shard: int, options: Options, cursor: Cursor
     ) -> tuple[Report, Position, bool]:
         """Send one stretch: what came of it, how far the shard is, whether that is all."""
-        stretch, head = self._log.backlog(channel, options, Position(cursor.sent, cursor.epoch))
+        stretch, head = self._log.backlog(channel, options, cursor.position)
         began = cursor.sent if cursor.epoch == head.epoch else 0
         report = Report()
         if stretch.upto > began:

@@ -61,6 +61,7 @@ class Hub:
         channels: Channels,
         methods: Registry,
         allow_anonymous: bool,
+        ping: int,
         parallel: Parallel,
     ) -> None:
         self._store = store
@@ -70,6 +71,7 @@ class Hub:
         self._channels = channels
         self._methods = methods
         self._allow_anonymous = allow_anonymous
+        self._ping = ping
         self._parallel = parallel
         self._answers: dict[type[Command], Callable[[Frame, Any, int], Result | Joining | None]] = {
             commands.Subscribe: self._subscribe,
@@ -164,7 +166,8 @@ class Hub:
                 raise ClientError(ErrorCode.BAD_REQUEST, "connected already")
         except ClientError as error:
             return Reply(request.id, error)
-        return Reply(request.id, commands.ConnectResult(client=connection_id, version=VERSION))
+        result = commands.ConnectResult(client=connection_id, version=VERSION, ping=self._ping)
+        return Reply(request.id, result)
 
     def _subscribe(self, frame: Frame, command: commands.Subscribe, command_id: int) -> Joining:
         connection = frame.connection

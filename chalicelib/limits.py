@@ -76,3 +76,9 @@ IDEMPOTENCY_LOOK_SECONDS = 0.05
 PUBLICATION_BYTES = 120 * 1024
 # Seconds for which a learnt management endpoint is believed before it is read again.
 ENDPOINT_SECONDS = 60
+
+# Seconds between two sweeps, that one of them may take, and in which all connections are visited
+# where no ping interval says so. Ten idle minutes cut a socket.
+SWEEP_EVERY_SECONDS = 60
+SWEEP_SECONDS = 40.0
+SWEEP_ROUND_SECONDS = 540

@@ -126,6 +126,10 @@ class Cursor:
     epoch: str
     rings: int
 
+    @property
+    def position(self) -> Position:
+        return Position(self.sent, self.epoch)
+
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:

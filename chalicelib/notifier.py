@@ -184,7 +184,18 @@ class Notifier:
         )
         if position is None:  # the version is not new
             return Published(self._log.position(channel, options), Report())
-        return Published(position, self._dispatcher.ring(channel, options.all_shards))
+        return Published(position, self._ring(channel, options))
+
+    def _ring(self, channel: str, options: Options) -> Report:
+        """Have the shards drained; what fails here costs time, not the publication.
+
+        It is in the stream, so it counts as accepted: an error would have it published again.
+        """
+        try:
+            return self._dispatcher.ring(channel, options.all_shards)
+        except Exception:  # noqa: BLE001 the next ring, or the sweep, sends what is due
+            logs.failure("ring_failed", channel=channel)
+            return Report()
 
     def _once(
         self, channel: str, options: Options, publication: Publication, extras: Extras
@@ -204,8 +215,7 @@ class Notifier:
             return Published(claim.position, Report())
         before = claim.state is ClaimState.TAKEN_OVER and self._log.find(channel, key)
         if before:
-            report = self._dispatcher.ring(channel, options.all_shards)
-            published = Published(before, report)
+            published = Published(before, self._ring(channel, options))
         else:
             published = self._publish(channel, options, publication, extras)
         self._streams.complete(channel, key, digest, published.position)
@@ -308,14 +318,14 @@ class Notifier:
 
     def _all_connections(self) -> Iterator[Connection]:
         seen = 0
-        for page in self._store.connections():
-            seen += len(page)
-            if seen > limits.LISTED_CONNECTIONS:
-                raise ClientError(
-                    ErrorCode.LIMIT_EXCEEDED,
-                    f"more than {limits.LISTED_CONNECTIONS} connections cannot be listed",
-                )
-            yield from page
+        for bucket in range(self._store.BUCKETS):
+            for page in self._store.connections(bucket):
+                seen += len(page)
+                if seen > limits.LISTED_CONNECTIONS:
+                    most = limits.LISTED_CONNECTIONS
+                    detail = f"more than {most} connections cannot be listed"
+                    raise ClientError(ErrorCode.LIMIT_EXCEEDED, detail)
+                yield from page
 
 
 def _all_but(client: str) -> Callable[[Subscription], bool]:

@@ -125,8 +125,11 @@ class Store(Protocol):
         """Delete a connection; what it was, to whoever deleted it, and None to everybody else."""
         ...
 
-    def connections(self) -> Iterator[Sequence[Connection]]:
-        """Every connection, a page at a time."""
+    # Connections are kept in so many buckets, by their id.
+    BUCKETS: int
+
+    def connections(self, bucket: int, *, after: str = "") -> Iterator[Sequence[Connection]]:
+        """Every connection of a bucket, by rising id above ``after``, a page at a time."""
         ...
 
     # -- Subscriptions

@@ -3,15 +3,17 @@
 Stage ``local`` gets working values from .chalice/config.json; docs/operations.md lists them all.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import environ as environ  # noqa: TID251 the one reader; rotating credentials pass it on
 from pathlib import Path
 
-from chalicelib.channels import Channels
+from chalicelib.channels import DURATION, Channels, seconds_of
 from chalicelib.errors import ConfigError
 
 HERE = Path(__file__).parent
+PING_SECONDS = 540
 MAX_DATA_BYTES = 64 * 1024
 MAX_CHANNELS = 128
 
@@ -27,6 +29,8 @@ class Settings:
         api_keys: What callers of the HTTP API present; any of them will do.
         channels: Namespaces and their options.
         allow_anonymous: Whether a connection without a token may do anything at all.
+        fanout_queue_url: The FIFO queue of doorbells; empty: publishers drain shards themselves.
+        ping: Seconds between the pings that clients are told to expect; 0: no pings.
         websocket_endpoint: URL of the management API; empty: learnt at ``$connect``.
         max_data_bytes: The largest ``data`` of a publication, in bytes of JSON.
         max_channels: Channels that one connection may be in.
@@ -38,6 +42,8 @@ class Settings:
     api_keys: tuple[str, ...]
     channels: Channels
     allow_anonymous: bool = False
+    fanout_queue_url: str = ""
+    ping: int = PING_SECONDS
     websocket_endpoint: str = ""
     max_data_bytes: int = MAX_DATA_BYTES
     max_channels: int = MAX_CHANNELS
@@ -59,6 +65,8 @@ class Settings:
             api_keys=tuple(filter(None, map(str.strip, _required(env, "API_KEYS").split(",")))),
             channels=Channels.parse(_channels(env.get("CHANNELS", ""))),
             allow_anonymous=_flag(env, "ALLOW_ANONYMOUS"),
+            fanout_queue_url=env.get("FANOUT_QUEUE_URL", "").strip(),
+            ping=_seconds(env, "PING", default=PING_SECONDS),
             websocket_endpoint=env.get("WEBSOCKET_ENDPOINT", "").rstrip("/"),
             max_data_bytes=_count(env, "MAX_DATA_BYTES", default=MAX_DATA_BYTES),
             max_channels=_count(env, "MAX_CHANNELS", default=MAX_CHANNELS),
@@ -86,6 +94,16 @@ def _count(env: Mapping[str, str], key: str, *, default: int) -> int:
     if not value.isdecimal() or int(value) < 1:
         raise ConfigError(key, f"expected a whole number from 1, got {value!r}")
     return int(value)
+
+
+def _seconds(env: Mapping[str, str], key: str, *, default: int) -> int:
+    """A duration such as ``540s``, in whole seconds; ``0`` is one as well."""
+    value = env.get(key, "").strip()
+    if not value:
+        return default
+    if value != "0" and not re.fullmatch(DURATION, value):
+        raise ConfigError(key, f"expected a duration such as 540s, or 0, got {value!r}")
+    return int(seconds_of(value))
 
 
 def _channels(value: str) -> bytes:

@@ -151,11 +151,12 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ConnectResult(Result, frozen=True, omit_defaults=True):
-    """``client`` is the connection's id."""
+    """``client`` is the connection's id; ``ping``: seconds between pings, 0 if there are none."""
 
     name = "connect"
     client: str
     version: str
+    ping: int = 0
 
 
 class WirePublication(msgspec.Struct, frozen=True, omit_defaults=True):

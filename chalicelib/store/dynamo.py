@@ -119,10 +119,12 @@ class DynamoStore:
         item = self._table.delete(key, ReturnValues="ALL_OLD").item
         return keys.read_connection(item) if item else None
 
-    def connections(self) -> Iterator[Sequence[Connection]]:
-        for bucket in range(keys.CONNECTION_BUCKETS):
-            for items in self._unexpired(keys.bucket_partition(bucket)):
-                yield [keys.read_connection(item) for item in items]
+    BUCKETS = keys.CONNECTION_BUCKETS
+
+    def connections(self, bucket: int, *, after: str = "") -> Iterator[Sequence[Connection]]:
+        partition = keys.bucket_partition(bucket)
+        for items in self._unexpired(partition, after=after or keys.BEFORE_ALL):
+            yield [keys.read_connection(item) for item in items]
 
     # -- Subscriptions
 
@@ -188,11 +190,17 @@ class DynamoStore:
         for items in self._unexpired(keys.shard_partition(channel, shard)):
             yield [keys.read_subscription(channel, shard, item) for item in items]
 
-    def _unexpired(self, partition: str) -> Iterator[list[keys.Item]]:
+    def _unexpired(
+        self, partition: str, *, after: str = keys.BEFORE_ALL
+    ) -> Iterator[list[keys.Item]]:
         yield from self._table.query(
-            "pk = :pk",
+            "pk = :pk AND sk > :after",
             FilterExpression=UNEXPIRED,
-            ExpressionAttributeValues={":pk": {"S": partition}, ":now": self._table.now()},
+            ExpressionAttributeValues={
+                ":pk": {"S": partition},
+                ":after": {"S": after},
+                ":now": self._table.now(),
+            },
         )
 
     # -- Facts about the deployment

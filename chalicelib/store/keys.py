@@ -26,6 +26,7 @@ Item = Mapping[str, Mapping[str, Any]]  # attribute → {type letter: value}, as
 Key = dict[str, dict[str, str]]
 
 CONNECTION_BUCKETS = 16
+BEFORE_ALL = " "  # sorts before every sort key that there is, and may not be empty
 
 
 def _key(pk: str, sk: str) -> Key:

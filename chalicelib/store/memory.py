@@ -99,9 +99,15 @@ class MemoryStore:
         with self._lock:
             return self._connections.pop(connection_id, None)
 
-    def connections(self) -> Iterator[Sequence[Connection]]:
+    BUCKETS = 1
+
+    def connections(self, bucket: int, *, after: str = "") -> Iterator[Sequence[Connection]]:
         with self._lock:
-            alive = [c for c in self._connections.values() if c.expires_at > self._clock()]
+            alive = [
+                self._connections[each]
+                for each in sorted(self._connections)
+                if each > after and self._connections[each].expires_at > self._clock()
+            ]
         return _pages(alive, self._page)
 
     # -- Subscriptions

@@ -209,6 +209,6 @@ def test_history_and_presence_are_not_available_where_they_are_not_kept(stack: S
 
 def test_a_chunked_body_is_asked_for_with_its_length(stack: Stack) -> None:
     address = urlsplit(stack.http)
-    with socket.create_connection((address.hostname, address.port), timeout=30) as raw:
+    with socket.create_connection((address.hostname, address.port or 80), timeout=30) as raw:
         raw.sendall(b"POST /publish HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
         assert raw.makefile("rb").readline().startswith(b"HTTP/1.1 411 ")

@@ -39,6 +39,11 @@ def _rows(store: Store, channel: str = "orders", shard: int = 0) -> list[Subscri
     return [row for page in store.subscriptions(channel, shard) for row in page]
 
 
+def _all_connections(store: Store) -> list[Connection]:
+    buckets = range(store.BUCKETS)
+    return [c for bucket in buckets for page in store.connections(bucket) for c in page]
+
+
 # -- Connections
 
 
@@ -65,7 +70,7 @@ def test_an_expired_connection_does_not_exist(store: Store, clock: Clock) -> Non
     assert not store.identify("c1", dialect="action", user="")
     assert store.enter_channel(_row(clock), most=9) is Write.NO_CONNECTION
     assert store.leave_channel("c1", "orders", Left(9, clock())) is None
-    assert list(store.connections()) == []
+    assert not any(_all_connections(store))
 
 
 def test_a_connection_identifies_itself_once(store: Store, clock: Clock) -> None:
@@ -107,7 +112,18 @@ def test_every_connection_is_listed_on_one_page_or_another(store: Store, clock: 
     for connection_id in ids:
         store.add_connection(_connection(clock, connection_id))
 
-    assert {c.id for page in store.connections() for c in page} == ids
+    assert {c.id for c in _all_connections(store)} == ids
+
+
+def test_a_bucket_is_read_on_after_a_connection(store: Store, clock: Clock) -> None:
+    for n in range(40):
+        store.add_connection(_connection(clock, f"c{n}"))
+    for bucket in range(store.BUCKETS):
+        ids = [c.id for page in store.connections(bucket) for c in page]
+        assert ids == sorted(ids)
+        for place, after in enumerate(ids):
+            rest = [c.id for page in store.connections(bucket, after=after) for c in page]
+            assert rest == ids[place + 1 :]
 
 
 # -- The channel map

@@ -33,12 +33,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "hub": (*_BASE, "channels", "connections", "notifier", "rpc", "subscriptions"),
     "store": (*_BASE, "store"),
     "transport": ("model", "ports", "transport"),
+    "sweep": (*_BASE, "channels", "connections", "fanout"),
     "dispatch": (*_BASE, "dispatch", "fanout"),
     "bootstrap": ("*",),
     "api": (*_BASE, "bootstrap", "hub", "notifier", "settings"),
 }
 NEVER_DEPLOYED = {"localgateway", "devstack", "bench", "tests", "boto3_stubs"}
-BOTO3_PLACES = {"store/table.py", "transport/sigv4.py"}
+BOTO3_PLACES = {"store/table.py", "transport/sigv4.py", "dispatch/sqs.py"}
 MODULES = sorted(CORE.rglob("*.py"))
 
 

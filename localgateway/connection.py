@@ -193,7 +193,8 @@ class Rate:
 
     def __init__(self, per_second: float | None, now: float) -> None:
         self._per_second = per_second
-        self._tokens = per_second or 0.0
+        self._most = max(per_second or 0.0, 1.0)
+        self._tokens = self._most
         self._at = now
 
     def allows(self, now: float) -> bool:
@@ -201,7 +202,7 @@ class Rate:
         if self._per_second is None:
             return True
         refill = (now - self._at) * self._per_second
-        self._tokens = min(max(self._per_second, 1.0), self._tokens + refill)
+        self._tokens = min(self._most, self._tokens + refill)
         self._at = now
         if self._tokens < 1.0:
             return False

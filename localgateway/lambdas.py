@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from localgateway.events import Event
+from localgateway.ids import Entropy, new_uuid
 from localgateway.verdicts import Ending, Outcome
 
 _LOG = logging.getLogger("localgateway")
@@ -67,11 +68,13 @@ class Runner:
         threads: int,
         function_seconds: float,
         clock: Callable[[], float],
+        entropy: Entropy,
     ) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="localgateway-handler")
         self._concurrency = concurrency
         self._function_seconds = function_seconds
         self._clock = clock
+        self._entropy = entropy
         self._running: set[asyncio.Future[str]] = set()
 
     @property
@@ -96,7 +99,7 @@ class Runner:
         """Run the handler even beyond the concurrency cap, where it waits for a thread."""
         sent = json.dumps(event)
         future = asyncio.get_running_loop().run_in_executor(
-            self._threads, self._call, function, sent, request_id
+            self._threads, self._call, function, sent
         )
         self._running.add(future)
         future.add_done_callback(self._running.discard)
@@ -108,10 +111,13 @@ class Runner:
             return Outcome(Ending.RAISED)
         return Outcome(Ending.RETURNED, json.loads(future.result()))
 
-    def _call(self, function: Function, sent: str, request_id: str) -> str:
+    def _call(self, function: Function, sent: str) -> str:
         """Run in a thread. JSON both ways, so that nothing but JSON gets through, as on AWS."""
         context = LambdaContext(
-            function.name, request_id, seconds=self._function_seconds, clock=self._clock
+            function.name,
+            new_uuid(self._entropy),
+            seconds=self._function_seconds,
+            clock=self._clock,
         )
         return json.dumps(function.handler(json.loads(sent), context))
 

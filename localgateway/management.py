@@ -52,6 +52,11 @@ def refused(status: int, error: str, message: str) -> Answer:
 FORBIDDEN = refused(403, "ForbiddenException", "Forbidden")
 
 
+def no_handshake(status: int) -> Answer:
+    """Answer a request for the WebSocket API that is no valid upgrade."""
+    return Answer(status, headers={"Upgrade": "websocket"} if status == 426 else {})
+
+
 def bad_id(connection_id: str) -> Answer:
     """Answer an id that API Gateway cannot have made."""
     return refused(400, "BadRequestException", f"Invalid connectionId: {connection_id}")

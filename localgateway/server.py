@@ -201,6 +201,7 @@ class Gateway:
             threads=settings.threads,
             function_seconds=settings.function_seconds,
             clock=self.now,
+            entropy=entropy,
         )
         self._connects = Rate(settings.connects_per_second, self.now())
         self._ordinal = 0
@@ -232,9 +233,7 @@ class Gateway:
             WebSocketRequest(request.raw_path, WebSocketHeaders(headers), request.method)
         )
         if answer.status_code != 101:
-            return self._respond(
-                Answer(answer.status_code, headers=dict(answer.headers.raw_items()))
-            )
+            return self._respond(management.no_handshake(answer.status_code))
         now = self.now()
         if not self._connects.allows(now):
             return self._respond(Answer(429))
@@ -282,12 +281,15 @@ class Gateway:
     async def _hand_over(
         self, request: web.BaseRequest, response: web.StreamResponse, socket: Socket
     ) -> None:
-        """Send the 101 and put the socket in the place of aiohttp's HTTP parser."""
+        """Send the 101 and put the socket in the place of aiohttp's HTTP parser.
+
+        A client that left while ``$connect`` ran has a connection all the same, and its end.
+        """
         try:
             await response.prepare(request)
         except ConnectionError:
-            socket.feed_eof()  # the client left while $connect ran
-            raise
+            socket.feed_eof()
+            return
         if request.transport is None:
             socket.feed_eof()
             return

@@ -5,12 +5,35 @@ import logging
 from datetime import datetime, timezone
 from typing import Any
 
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web import RequestPayloadError
+
 LOG = logging.getLogger("localgateway")
 
 
 def line(event: str, **data: Any) -> None:
     """Log an event with its data."""
     LOG.info(event, extra={"data": data})
+
+
+# Not HTTP, or a body that is not what its head says, or a client that left in the middle.
+_CLIENTS_FAULTS = (HttpProcessingError, RequestPayloadError, ConnectionError)
+
+
+def http_logger() -> logging.Logger:
+    """Give the HTTP server its logger: a client's bad request is a line, not a traceback."""
+    logger = logging.getLogger("localgateway.http")
+    if not logger.filters:
+        logger.addFilter(_bad_request_in_a_line)
+    return logger
+
+
+def _bad_request_in_a_line(record: logging.LogRecord) -> bool:
+    cause = record.exc_info[1] if record.exc_info else None
+    if isinstance(cause, _CLIENTS_FAULTS):
+        line("bad.request", error=type(cause).__name__)
+        return False
+    return True
 
 
 class TextFormatter(logging.Formatter):

@@ -34,6 +34,8 @@ from localgateway.routes import select_route
 from localgateway.settings import Settings
 from localgateway.signing import SignedRequest, fault_of
 
+_LEAVE_SECONDS = 1.0  # how long transports may take to close at the end, TLS ones above all
+
 
 class Socket:
     """One connection's place between its transport and the core.
@@ -103,8 +105,7 @@ class Socket:
         self.notify = self.notify and notify
         self.connection.cut()
         self.flush()
-        if self._transport is not None:
-            self._transport.abort()
+        self.abort()
 
     def hold(self) -> None:
         """From now on behave as if the client read nothing."""
@@ -128,7 +129,8 @@ class Socket:
             else:
                 self._transport.write(chunk)
         settings = self._gateway.settings
-        if self.pending > settings.buffer_bytes + settings.post_bytes:
+        overflow = self.pending > settings.buffer_bytes + settings.post_bytes
+        if overflow and self.connection.ended is None:
             # Posts are refused long before; so this is a client that asks for pongs or error
             # frames and does not read them.
             self.cut(notify=True)
@@ -164,14 +166,19 @@ class Socket:
             self._timer.cancel()
         if self._transport is not None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(close_seconds, self._transport.abort)
+            self._timer = loop.call_later(close_seconds, self.abort)
 
     def leave(self) -> None:
-        """Close without waiting for the client; cut where it does not read."""
-        if self._transport is not None and self.pending:
-            self._transport.abort()
+        """Close the transport without waiting for the client; cut where it does not read."""
+        if self.pending:
+            self.abort()
         elif self._transport is not None:
             self._transport.close()
+
+    def abort(self) -> None:
+        """Cut the transport, if it is still there."""
+        if self._transport is not None:
+            self._transport.abort()
 
 
 class Gateway:
@@ -200,7 +207,7 @@ class Gateway:
             concurrency=settings.concurrency,
             threads=settings.threads,
             function_seconds=settings.function_seconds,
-            clock=self.now,
+            clock=clock,
             entropy=entropy,
         )
         self._connects = Rate(settings.connects_per_second, self.now())
@@ -469,10 +476,15 @@ class Gateway:
 
     async def stop(self, grace: float) -> None:
         """Close every socket with 1001, without ``$disconnect``, and let handlers finish."""
-        for socket in list(self.sockets.values()):
+        sockets = list(self.sockets.values())
+        for socket in sockets:
             socket.notify = False
             socket.close(life_of.GOING_AWAY)
             socket.leave()
+        if sockets:
+            await asyncio.wait([socket.lost for socket in sockets], timeout=_LEAVE_SECONDS)
+        for socket in sockets:
+            socket.abort()
         await self._runner.stop(grace)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from localgateway.chalice_app import AppOrHandlers, functions_from, pointed_at
 from localgateway.chaos import Chaos
+from localgateway.logs import http_logger
 from localgateway.routes import check_expression
 from localgateway.server import Gateway
 from localgateway.settings import Settings
@@ -160,9 +161,12 @@ async def _run(
     started: "Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]",
 ) -> None:
     server = web.Server(
-        gateway.handle, access_log=None, keepalive_timeout=gateway.settings.request_seconds
+        gateway.handle,
+        access_log=None,
+        logger=http_logger(),
+        keepalive_timeout=gateway.settings.request_seconds,
     )
-    runner = web.ServerRunner(server)
+    runner = web.ServerRunner(server, shutdown_timeout=_STOP_SECONDS)
     await runner.setup()
     site = web.SockSite(runner, listener, ssl_context=tls, backlog=_BACKLOG)
     await site.start()

@@ -1,6 +1,7 @@
 """Fixtures of the gateway's socket tests: the product's own, and a certificate."""
 
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
@@ -14,6 +15,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from localgateway.pytest_plugin import local_gateway
 
 __all__ = ["certificate", "local_gateway"]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_goes_wrong_unseen(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail a test in which the event loop or the HTTP server had to log an error."""
+    yield
+    for record in caplog.get_records("call"):
+        assert record.name not in ("asyncio", "localgateway.http"), record.getMessage()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ UPGRADE = (
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
 
+POST = b"POST /api/@connections/AAAAAAAAAAAAAAA= HTTP/1.1\r\nHost: x\r\n"
+
 
 @contextmanager
 def tcp(gateway: LocalGateway) -> Iterator[socket.socket]:
@@ -88,16 +90,18 @@ def test_a_bad_frame_closes_that_connection_only(
     [
         pytest.param(b"\x16\x03\x01" + bytes(200) + b"\r\n\r\n", id="TLS to a plain port"),
         pytest.param(b"GET / HTTP/9.9\r\n\r\n", id="unknown HTTP"),
+        pytest.param(POST + b"Content-Length: 9\r\n\r\nx", id="half a body"),
+        pytest.param(b"GET /api HTTP/1.1\r\nHost: x", id="half a head"),
         pytest.param(UPGRADE[:-2] + b"X: " + b"x" * 100_000 + b"\r\n\r\n", id="huge header"),
         pytest.param(
             UPGRADE[:-2] + b"".join(b"X-%d: x\r\n" % each for each in range(2_000)) + b"\r\n",
             id="two thousand headers",
         ),
-        pytest.param(b"GET /api?" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n", id="huge target"),
-        pytest.param(b"POST /api HTTP/1.1\r\nContent-Length: -1\r\n\r\n", id="negative length"),
         pytest.param(
-            b"POST /api HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", id="bad chunk"
+            b"GET /api?" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", id="huge target"
         ),
+        pytest.param(POST + b"Content-Length: -1\r\n\r\n", id="negative length"),
+        pytest.param(POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", id="bad chunk"),
     ],
 )
 def test_a_bad_request_is_answered_4xx_or_cut(local_gateway: Start, head: bytes) -> None:

@@ -19,6 +19,7 @@ from localgateway.serving import LocalGateway, serve
 from localgateway.settings import Settings
 
 _LOOK_SECONDS = 1.0  # how often --reload looks, like chalice local
+_NOT_BY_NAME = ("stage", "authorizer")  # one has an option of its own, the other is a function
 
 
 def main(argv: Sequence[str]) -> int:
@@ -95,8 +96,9 @@ def _checked(convert: Any) -> Any:
 
 def _setting(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
-    if not equals or name not in Settings.__dataclass_fields__:
-        raise ValueError(f"{name!r} is none of {', '.join(Settings.__dataclass_fields__)}")
+    names = [each for each in Settings.__dataclass_fields__ if each not in _NOT_BY_NAME]
+    if not equals or name not in names:
+        raise ValueError(f"{name!r} is none of {', '.join(names)}")
     try:
         return name, json.loads(value)
     except ValueError:

@@ -107,8 +107,8 @@ class Runner:
         await asyncio.wait({future}, timeout=within)
         if not future.done():
             return Outcome(Ending.TIMED_OUT)
-        if future.cancelled() or future.exception() is not None:
-            return Outcome(Ending.RAISED)
+        if future.cancelled() or (exc := future.exception()) is not None:
+            return Outcome(Ending.RAISED, error="" if future.cancelled() else str(exc))
         return Outcome(Ending.RETURNED, json.loads(future.result()))
 
     def _call(self, function: Function, sent: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, cast
 
 from aiohttp import web
@@ -11,6 +12,14 @@ from websockets.http11 import Request as WebSocketRequest
 
 from localgateway import connection as life_of
 from localgateway import management, verdicts
+from localgateway.authorizers import (
+    REFUSED_UNASKED,
+    Authorization,
+    authorizer_event,
+    judge_authorizer,
+    lacks_identity,
+    method_arn,
+)
 from localgateway.chaos import Chaos
 from localgateway.connection import SEND_EOF, Connection, End, Rate, new_protocol
 from localgateway.events import (
@@ -246,6 +255,10 @@ class Gateway:
             return self._respond(Answer(429))
         handshake = Handshake(headers, query, request.remote or "")
         life = Life(new_id(self._entropy), milliseconds(now), handshake.identity)
+        authorization = await self._authorize(life, handshake, now)
+        if authorization.status != 101:
+            return self._respond(Answer(authorization.status))
+        life = replace(life, authorizer=authorization.context)
         verdict = await self._connect(life, handshake, now)
         if not verdict.accepted:
             return self._respond(Answer(verdict.status))
@@ -257,6 +270,24 @@ class Gateway:
         await self._hand_over(request, response, socket)
         await socket.lost
         return response
+
+    async def _authorize(self, life: Life, handshake: Handshake, now: float) -> Authorization:
+        """Ask the authorizer, if there is one, before anything else is asked."""
+        if self.settings.authorizer is None:
+            return Authorization(101)
+        moment = Moment(new_id(self._entropy), now)
+        trace_id = new_trace_id(self._entropy, now)
+        connect = connect_event(self._api, life, moment, handshake, trace_id)
+        if lacks_identity(connect, self.settings.identity_sources):
+            return REFUSED_UNASKED
+        started = time.perf_counter()
+        event = authorizer_event(connect, self._api, handshake)
+        function = Function("authorizer", self.settings.authorizer)
+        outcome = await self._invoke(function, event, moment)
+        latency = round(_since(started))
+        authorization = judge_authorizer(outcome, method_arn(self._api), latency_ms=latency)
+        line("authorize", connection=life.connection_id, status=authorization.status, ms=latency)
+        return authorization
 
     async def _connect(self, life: Life, handshake: Handshake, now: float) -> verdicts.Verdict:
         moment = Moment(new_id(self._entropy), now)

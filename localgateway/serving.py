@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
+from localgateway.authorizers import check_sources
 from localgateway.chalice_app import AppOrHandlers, functions_from, pointed_at
 from localgateway.chaos import Chaos
 from localgateway.logs import http_logger
@@ -127,6 +128,7 @@ def serve(
     """
     chosen = Settings(**settings)
     check_expression(chosen.route_selection)
+    check_sources(chosen.identity_sources)
     functions = functions_from(app_or_handlers, chosen.stage)
     listener = _listen(host, port)
     name = f"[{host}]" if ":" in host else host

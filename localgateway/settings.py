@@ -1,7 +1,8 @@
 """What can be set on the gateway; every default is API Gateway's own value where one is known."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 # Source of the quotas: AWS API Gateway developer guide, "Quotas for configuring and running a
 # WebSocket API".
@@ -29,6 +30,10 @@ class Settings:
     management API really is.
     """
     stage_variables: Mapping[str, str] = field(default_factory=dict)
+    authorizer: Callable[..., Any] | None = None
+    """A Lambda REQUEST authorizer of ``$connect``: ``f(event, context)`` returns a policy."""
+    identity_sources: Collection[str] = ()
+    """``route.request.header.X`` or ``route.request.querystring.x``; one missing means 401."""
     route_selection: str = "$request.body.action"
     route_responses: Collection[str] = ()
     """Routes that have a RouteResponse: the ``body`` they return is sent to the client."""

@@ -22,10 +22,11 @@ class Ending(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of an invocation, with the value that the handler returned, if it did."""
+    """The end of an invocation, with what the handler returned or the message it raised."""
 
     ending: Ending
     value: Any = None
+    error: str = ""
 
     @property
     def status(self) -> int | None:

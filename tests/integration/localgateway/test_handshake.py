@@ -220,3 +220,41 @@ def test_a_client_that_leaves_during_connect_gets_its_disconnect(local_gateway: 
     assert connection_of(event) == connection
     assert event["requestContext"]["disconnectStatusCode"] == 1006
     assert gateway.connection_ids() == []
+
+
+def test_an_authorizer_decides_before_connect(local_gateway: Start) -> None:
+    def authorize(event: Any, context: Any) -> Any:
+        token = event["queryStringParameters"]["token"]
+        if token == "bad":
+            raise PermissionError("Unauthorized")
+        if token == "broken":
+            raise RuntimeError
+        effect = "Allow" if token == "good" else "Deny"
+        statement = {
+            "Action": "execute-api:Invoke",
+            "Effect": effect,
+            "Resource": event["methodArn"],
+        }
+        return {
+            "principalId": "me",
+            "policyDocument": {"Statement": [statement]},
+            "context": {"plan": "free"},
+        }
+
+    app = Recorder()
+    sources = ["route.request.querystring.token"]
+    gateway = local_gateway(app.handlers(), authorizer=authorize, identity_sources=sources)
+    statuses = [
+        refusal(gateway.ws_url + query)
+        for query in ("", "?token=bad", "?token=other", "?token=broken")
+    ]
+
+    assert statuses == [401, 401, 403, 500]
+    assert app.events.empty()
+    with connect(gateway.ws_url + "?token=good") as client:
+        client.send("hello")
+        events = [app.next("$connect"), app.next("$default")]
+    events.append(app.next("$disconnect"))
+    for event in events:
+        said = event["requestContext"]["authorizer"]
+        assert (said["principalId"], said["plan"]) == ("me", "free")

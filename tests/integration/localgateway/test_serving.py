@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from contextlib import ExitStack
 
 import pytest
 from websockets.sync.client import connect
@@ -48,12 +49,12 @@ def test_a_wrong_route_selection_is_refused_before_anything_listens() -> None:
 def test_clients_that_stay_are_told_when_the_gateway_goes(certificate: Certificate) -> None:
     for server, trust in ((None, None), (certificate.server(), certificate.client())):
         app = Recorder()
-        with serve(app.handlers(), tls=server) as gateway:
-            client = connect(gateway.ws_url, legacy=True, ssl=trust)
-            app.next("$connect")
-        assert closed(client) == (1001, "Going away")
+        with ExitStack() as stack:
+            with serve(app.handlers(), tls=server) as gateway:
+                client = stack.enter_context(connect(gateway.ws_url, ssl=trust))
+                app.next("$connect")
+            assert closed(client) == (1001, "Going away")
         assert app.events.empty()
-        client.close()
 
 
 def test_handlers_may_post_until_they_end(local_gateway: Start) -> None:

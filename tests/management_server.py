@@ -1,12 +1,13 @@
 """A management API of a few lines, and a transport to it, for tests."""
 
 import contextlib
+import selectors
 import ssl
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
 
-from chalicelib.transport.management import Limits, ManagementTransport, World
+from chalicelib.transport.management import Events, Limits, ManagementTransport, World
 from chalicelib.transport.sigv4 import Credentials
 from tests.scripted_server import (
     FORBIDDEN,
@@ -24,22 +25,35 @@ HASTE = Limits(rate=1e6)
 
 
 class Clock:
-    """A clock that stands still but for ``step`` seconds at each look, and ``pass_time``."""
+    """A clock that stands still but for a microsecond at each look, and ``pass_time``."""
 
-    def __init__(self, step: float = 0.0) -> None:
+    def __init__(self) -> None:
         self.time = 1_700_000_000.0
-        self.step = step
         self._lock = threading.Lock()
 
     def __call__(self) -> float:
-        with self._lock:
-            self.time += self.step
-            return self.time
+        self.pass_time(1e-6)
+        return self.time
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass."""
         with self._lock:
             self.time += seconds
+
+    def wait(self, selector: selectors.BaseSelector, timeout: float) -> Events:
+        """Wait for sockets; the clock does not notice."""
+        return selector.select(timeout)
+
+
+class HastyClock(Clock):
+    """A clock on which a wait in vain is soon over: minutes of it take no time."""
+
+    def wait(self, selector: selectors.BaseSelector, timeout: float) -> Events:
+        """Wait a little in truth, and if nothing came, for all of the timeout by the clock."""
+        ready = selector.select(min(timeout, 0.002))
+        if not ready:
+            self.pass_time(timeout)
+        return ready
 
 
 @contextlib.contextmanager
@@ -52,8 +66,8 @@ def transport_to(
     ca_bundle: str | None = None,
 ) -> Iterator[ManagementTransport]:
     """Build a transport to a server, with a clock that hardly moves and luck that is fixed."""
-    clock = clock or Clock(step=1e-6)
-    world = World(now=clock, monotonic=clock, random=lambda: random)
+    clock = clock or Clock()
+    world = World(now=clock, monotonic=clock, random=lambda: random, wait=clock.wait)
     transport = ManagementTransport(
         lambda: server.endpoint,
         lambda: Credentials("AKID", "secret", "token"),

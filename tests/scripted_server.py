@@ -56,6 +56,8 @@ class ScriptedServer:
     Attributes:
         requests: every request that came, in order of arrival.
         sockets: how many connections were made.
+        most_open: how many of them were open at a time.
+        port: where it listens.
     """
 
     def __init__(self, script: Script, context: ssl.SSLContext | None = None) -> None:
@@ -70,13 +72,14 @@ class ScriptedServer:
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.port: int = self._listener.getsockname()[1]
         self._spawn(self._accept)
 
     @property
     def endpoint(self) -> str:
         """The management URL of stage ``api``."""
         scheme, host = ("https", "localhost") if self._context else ("http", "127.0.0.1")
-        return f"{scheme}://{host}:{self._listener.getsockname()[1]}/api"
+        return f"{scheme}://{host}:{self.port}/api"
 
     def bodies(self) -> dict[str, list[bytes]]:
         """Return what was posted to each id, in order."""

@@ -55,13 +55,22 @@ _BACKOFF_CAP = 3.0  # seconds
 _NOTHING = (b"",)
 
 
+Events = list[tuple[selectors.SelectorKey, int]]
+
+
+def wait(selector: selectors.BaseSelector, timeout: float) -> Events:
+    """Wait for sockets as they come in the real world."""
+    return selector.select(timeout)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """What the sender asks of the world: the time twice, and luck."""
+    """What the sender asks of the world: the time twice, luck, and to wait."""
 
     now: Callable[[], float]  # wall clock, seconds since 1970: signatures, and idling while frozen
     monotonic: Callable[[], float]  # seconds: deadlines
     random: Callable[[], float]  # [0, 1): jitter
+    wait: Callable[[selectors.BaseSelector, float], Events] = wait  # for so many seconds at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -561,7 +570,7 @@ class _Engine:
         timeout = self._timeout()
         starved = not self._idle and not self._batch.exhausted and self._tokens > 0
         before = self._world.monotonic()
-        ready = self._selector.select(timeout)
+        ready = self._world.wait(self._selector, timeout)
         self._now = now = self._world.monotonic()
         if starved:
             self._waited += now - before
@@ -585,7 +594,7 @@ class _Engine:
         if self._batch.done:
             return 0.0
         timeout = min(_TICK, self._batch.deadline - self._now)
-        if self._retries:
+        if self._retries and self._retries[0][0] > self._now:  # else it waits for a connection
             timeout = min(timeout, self._retries[0][0] - self._now)
         if not self._tokens:
             timeout = min(timeout, self._pace.delay())

@@ -47,12 +47,12 @@ Outcome = tuple[str, Delivery]
 
 _TICK = 0.05  # seconds between two looks for connections that have been silent for too long
 _FIRST = 4  # connections before any waiting
-_HANDSHAKE = 0.0005  # seconds of waiting that pay for one connection more
+_HANDSHAKE = 0.001  # seconds of waiting that pay for one connection more
 _GRANT = 64  # requests taken from the bucket at a time
 _ENGINES = 4  # kept idle, with their connections
 _BACKOFF = 0.05  # seconds; doubled with each try
 _BACKOFF_CAP = 3.0  # seconds
-_NOTHING = (b"",)
+_NOTHING = (None,)  # the frames of a recipient that is only asked for
 
 
 Events = list[tuple[selectors.SelectorKey, int]]
@@ -80,7 +80,7 @@ class Limits:
     connections: int = 128  # a call; up to as many again while others are silent
     rate: float = 9_000.0  # requests a second in this process; the account has 10,000 for all
     connect: float = 3.0  # to open a connection
-    answer: float = 5.0  # to answer a request, before it is sent again
+    answer: float = 3.0  # to answer a request, before it is sent again
     patience: float = 0.25  # of silence, before another connection may do a silent one's work
     idle: float = 50.0  # between two calls, before connections are not trusted any more
     waiting: int = 1024  # recipients between two tries, before no more are pulled
@@ -183,7 +183,7 @@ class _Job:
 
     __slots__ = ("id", "frames", "sent", "tries", "resent")
 
-    def __init__(self, connection_id: str, frames: tuple[bytes, ...]) -> None:
+    def __init__(self, connection_id: str, frames: tuple[bytes | None, ...]) -> None:
         self.id = connection_id
         self.frames = frames
         self.sent = 0  # frames delivered
@@ -283,6 +283,7 @@ class _Engine:
         self._opening = self._silent = 0
         self._answers = self._throttled = 0
         self._waited = 0.0
+        self._renewed = False
         if self._world.now() - self._parked > self._limits.idle:
             self._drop_all()
         self._addresses.clear()
@@ -534,21 +535,24 @@ class _Engine:
         """After an answer: go on with the same recipient's next frame, or with another one."""
         if not connection.served:
             connection.served = True
-            self._session = connection.session  # in TLS 1.3 it comes after the handshake
+            if not self._renewed:  # once a call, as it costs a quarter of a handshake
+                self._renewed = True
+                self._session = connection.session  # in TLS 1.3 it comes after the handshake
+        spare = not answer.reusable or connection.unsent is not None
         if connection.silent:
             connection.silent = False
             self._silent -= 1
-        surplus = len(self._connections) - self._silent > self._limits.connections
-        if not answer.reusable or connection.unsent is not None or surplus:
+            spare = spare or len(self._connections) - self._silent > self._limits.connections
+        if following is not None:
+            self._pending.appendleft(following)  # so that it is the next one
+        if spare:
             self._drop(connection)
-            if following is not None:
-                self._pending.appendleft(following)
-        elif following is not None and self._tokens:
-            self._start(connection, following)
+            return
+        job = self._next()
+        if job is not None:
+            self._start(connection, job)
         else:
-            if following is not None:
-                self._pending.appendleft(following)
-            self._free(connection)
+            self._idle.append(connection)
 
     def _lost(self, connection: _Connection, cause: str) -> None:
         """A connection broke: send its request again (see the module), at once if it was stale."""
@@ -583,9 +587,9 @@ class _Engine:
                 self._readable(connection)
             if events & WRITE and connection.unsent is not None:
                 self._writable(connection)
-        self._pace.report(self._answers, self._throttled, now)
-        self._answers = self._throttled = 0
         if now - self._looked >= _TICK:
+            self._pace.report(self._answers, self._throttled, now)
+            self._answers = self._throttled = 0
             self._looked = now
             self._look()
 

@@ -16,8 +16,9 @@ from urllib.parse import quote, urlsplit
 SERVICE = "execute-api"
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _BLOCK = 64  # bytes, of SHA-256: RFC 2104's B
-_BODIES = 16  # distinct bodies whose digests are kept; a batch has one a dialect
-_EMPTY = hashlib.sha256().hexdigest()
+_BODIES = 16  # distinct bodies that are remembered; a batch has one a dialect
+_sha256 = hashlib.sha256
+_EMPTY = _sha256().hexdigest()
 _WELL_FORMED = re.compile("[A-Za-z0-9_-]+=").fullmatch  # ids as API Gateway makes them
 _PATH = re.compile("[A-Za-z0-9/._~!$&'()*+,;=:@%-]*").fullmatch  # RFC 3986
 
@@ -121,7 +122,7 @@ class Signer:
         self._canonical_path = quote(self._path, safe="/~")
         self._second = -1
         self._day = ""
-        self._digests: dict[bytes, str] = {}
+        self._of_bodies: dict[bytes | None, tuple[str, bytes]] = {}
         token = credentials.session_token
         self._signed = "host;x-amz-date" + (";x-amz-security-token" if token else "")
         self._token_line = f"x-amz-security-token:{token}\n" if token else ""
@@ -143,38 +144,43 @@ class Signer:
         self._inner.update(f"{_ALGORITHM}\n{stamp}\n{scope}\n".encode())
         fields = f"host:{self._target.host}\nx-amz-date:{stamp}\n{self._token_line}"
         self._canonical_tail = f"\n\n{fields}\n{self._signed}\n"
+        self._of_bodies.clear()
         self._head = (
             f" HTTP/1.1\r\nHost: {self._target.host}\r\nX-Amz-Date: {stamp}\r\n{self._token_field}"
             f"Authorization: {_ALGORITHM} Credential={self._credentials.access_key}/{scope}, "
             f"SignedHeaders={self._signed}, Signature="
         )
 
-    def request(self, method: str, connection_id: str, body: bytes) -> bytes:
-        """Return the whole request to ``@connections/{connection_id}``, ready for the wire."""
+    def request(self, method: str, connection_id: str, body: bytes | None) -> bytes:
+        """Return the whole request to ``@connections/{connection_id}``, ready for the wire.
+
+        ``body`` is None for a method that has none.
+        """
         if _WELL_FORMED(connection_id):
             segment, canonical = connection_id[:-1] + "%3D", connection_id[:-1] + "%253D"
         else:
             segment = _segment(connection_id)
             canonical = segment.replace("%", "%25")
-        canonical = f"{method}\n{self._canonical_path}{canonical}{self._canonical_tail}"
-        digest = hashlib.sha256((canonical + self._digest(body)).encode()).hexdigest()
+        tail, after = self._of_bodies.get(body) or self._of_body(body)
+        canonical = f"{method}\n{self._canonical_path}{canonical}{tail}"
         inner = self._inner.copy()
-        inner.update(digest.encode())
+        inner.update(_sha256(canonical.encode()).hexdigest().encode())
         outer = self._outer.copy()
         outer.update(inner.digest())
-        length = f"\r\nContent-Length: {len(body)}" if method == "POST" else ""
-        head = f"{method} {self._path}{segment}{self._head}{outer.hexdigest()}{length}\r\n\r\n"
-        return head.encode() + body
+        head = f"{method} {self._path}{segment}{self._head}{outer.hexdigest()}"
+        return head.encode() + after
 
-    def _digest(self, body: bytes) -> str:
-        if not body:
-            return _EMPTY
-        digest = self._digests.get(body)  # a bytes object keeps its hash: a hit costs nothing
-        if digest is None:
-            if len(self._digests) >= _BODIES:
-                self._digests.clear()
-            digest = self._digests[body] = hashlib.sha256(body).hexdigest()
-        return digest
+    def _of_body(self, body: bytes | None) -> tuple[str, bytes]:
+        """Return what a body adds to the canonical request, and to the request, at their ends.
+
+        A bytes object keeps its hash, so finding them again costs next to nothing.
+        """
+        if len(self._of_bodies) >= _BODIES:
+            self._of_bodies.clear()
+        tail = self._canonical_tail + (_sha256(body).hexdigest() if body else _EMPTY)
+        length = "" if body is None else f"Content-Length: {len(body)}\r\n"
+        found = self._of_bodies[body] = tail, f"\r\n{length}\r\n".encode() + (body or b"")
+        return found
 
 
 def signing_key(secret_key: str, day: str, region: str, service: str) -> bytes:

@@ -76,7 +76,7 @@ def test_signature_is_botocores(
     signer = Signer(target, Credentials("AKID", signing.secret, signing.token), "eu-west-1")
     signer.at(signing.now)
 
-    request = signer.request(method, connection_id, body if method == "POST" else b"")
+    request = signer.request(method, connection_id, body if method == "POST" else None)
 
     _, path, ours, sent = split(request)
     theirs = AWSRequest(
@@ -123,7 +123,7 @@ def test_no_id_leaves_its_path_segment(connection_id: str) -> None:
     signer = Signer(Target.of(ENDPOINTS[0]), IDENTITY, "eu-west-1")
     signer.at(NOW)
 
-    _, path, fields, _ = split(signer.request("DELETE", connection_id, b""))
+    _, path, fields, _ = split(signer.request("DELETE", connection_id, None))
 
     prefix, _, segment = path.rpartition("/")
     assert prefix == "/api/@connections"

@@ -43,6 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-http", action="store_true", help="leave HTTP to `chalice local`")
     parser.add_argument("--aws-only", action="store_true", help="run the embedded AWS, no more")
     parser.add_argument("--aws", metavar="URL", default="", help="use an AWS that runs elsewhere")
+    parser.add_argument(
+        "--fanout", default="inline", choices=["inline", "sqs"], help="how shards get drained"
+    )
     parser.add_argument("--log-level", default="info", choices=["info", "warning", "error"])
     return parser
 
@@ -54,6 +57,7 @@ def _options(parsed: argparse.Namespace) -> Options:
         aws_port=parsed.aws_port,
         aws=parsed.aws or stage.value("AWS_ENDPOINT_URL"),
         http=not parsed.no_http,
+        fanout=parsed.fanout,
     )
 
 

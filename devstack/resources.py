@@ -10,25 +10,58 @@ if TYPE_CHECKING:
 TEMPLATE = Path(__file__).parent.parent / "infra" / "resources.json"
 
 
-def create(endpoint: str, table: str) -> None:
-    """Create everything in the template, the table under that name, unless it is there already."""
+def client(service: str, endpoint: str) -> Any:
+    """A client of the local AWS. boto3's default session is not for several threads at once."""
     import boto3  # noqa: TID251 the local stack plays the deployer
 
-    create_table(boto3.client("dynamodb", endpoint_url=endpoint), table)
+    return boto3.session.Session().client(service, endpoint_url=endpoint)
 
 
-def create_table(client: "DynamoDBClient", table: str) -> None:
+def create(endpoint: str, table: str) -> dict[str, str]:
+    """Create everything in the template that is not there yet, the table under that name.
+
+    The URLs of the queues, by their names in the template.
+    """
+    create_table(client("dynamodb", endpoint), table)
+    return _create_queues(client("sqs", endpoint))
+
+
+def create_table(dynamodb: "DynamoDBClient", table: str) -> None:
     """Create the table of the template under that name, unless it is there already."""
-    properties = _resources("AWS::DynamoDB::Table")[0]
+    ((_, properties),) = _named("AWS::DynamoDB::Table")
     ttl = properties.pop("TimeToLiveSpecification")
     try:
-        client.create_table(TableName=table, **properties)
-    except client.exceptions.ResourceInUseException:
+        dynamodb.create_table(TableName=table, **properties)
+    except dynamodb.exceptions.ResourceInUseException:
         return
-    client.get_waiter("table_exists").wait(TableName=table, WaiterConfig={"Delay": 1})
-    client.update_time_to_live(TableName=table, TimeToLiveSpecification=ttl)
+    dynamodb.get_waiter("table_exists").wait(TableName=table, WaiterConfig={"Delay": 1})
+    dynamodb.update_time_to_live(TableName=table, TimeToLiveSpecification=ttl)
 
 
-def _resources(kind: str) -> list[dict[str, Any]]:
-    resources = json.loads(TEMPLATE.read_text())["Resources"].values()
-    return [dict(resource["Properties"]) for resource in resources if resource["Type"] == kind]
+def _create_queues(sqs: Any) -> dict[str, str]:
+    """Create queues in the template's order: a dead-letter queue stands before who uses it."""
+    urls: dict[str, str] = {}
+    arns: dict[str, str] = {}
+    for name, properties in _named("AWS::SQS::Queue"):
+        queue = properties.pop("QueueName")
+        attributes = {key: _attribute(value, arns) for key, value in properties.items()}
+        urls[name] = sqs.create_queue(QueueName=queue, Attributes=attributes)["QueueUrl"]
+        known = sqs.get_queue_attributes(QueueUrl=urls[name], AttributeNames=["QueueArn"])
+        arns[name] = known["Attributes"]["QueueArn"]
+    return urls
+
+
+def _attribute(value: Any, arns: dict[str, str]) -> str:
+    """A template property as SQS's API takes it: text, with references resolved."""
+    if isinstance(value, dict):
+        resolved = {
+            key: arns[each["Fn::GetAtt"][0]] if isinstance(each, dict) else each
+            for key, each in value.items()
+        }
+        return json.dumps(resolved)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _named(kind: str) -> list[tuple[str, dict[str, Any]]]:
+    resources = json.loads(TEMPLATE.read_text())["Resources"].items()
+    return [(name, dict(each["Properties"])) for name, each in resources if each["Type"] == kind]

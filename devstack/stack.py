@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from chalice.app import Chalice
 
-from devstack import aws, resources, rest, stage
+from devstack import aws, resources, rest, stage, triggers
 from devstack.ports import check_free
 from localgateway import LocalGateway, serve
 
@@ -18,6 +19,7 @@ class Options:
     Attributes:
         aws: URL of an AWS that runs elsewhere; empty: embed one.
         http: Whether to serve the HTTP API, which `chalice local` can do instead.
+        fanout: How shards get drained: ``inline``, by the publisher, or ``sqs``, through the queue.
     """
 
     http_port: int = 8000
@@ -25,6 +27,7 @@ class Options:
     aws_port: int = 8002
     aws: str = ""
     http: bool = True
+    fanout: str = "inline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +50,17 @@ def running(options: Options) -> Iterator[Stack]:
         check_free(options.ws_port, "--ws-port")
         aws_url = options.aws or stack.enter_context(embedded(options.aws_port))
         stage.enter(AWS_ENDPOINT_URL=aws_url, WEBSOCKET_ENDPOINT="")
-        resources.create(aws_url, stage.value("TABLE"))
+        queues = resources.create(aws_url, stage.value("TABLE"))
+        if options.fanout == "sqs":
+            stage.fill("FANOUT_QUEUE_URL", queues["FanoutQueue"])
 
         from app import app  # only now, when its environment is complete
 
         gateway = stack.enter_context(serve(app, port=options.ws_port, stage="api"))
         stage.fill("WEBSOCKET_ENDPOINT", gateway.management_url)
         http = stack.enter_context(rest.serving(app, options.http_port)) if options.http else ""
+        stack.enter_context(triggers.polling(app, partial(resources.client, "sqs", aws_url)))
+        stack.enter_context(triggers.ticking(app))
         yield Stack(http, gateway.ws_url, aws_url, app, gateway)
 
 

@@ -7,10 +7,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from chalicelib import bootstrap
-from chalicelib.channels import Channels
+from chalicelib.channels import Channels, Options
+from chalicelib.model import Publication
 from chalicelib.ports import Store, Streams
 from chalicelib.settings import Settings
 from chalicelib.store.memory import MemoryStore, MemoryStreams
+from chalicelib.streams import Log
 from chalicelib.transport.memory import MemoryTransport
 
 _A = TypeVar("_A")
@@ -93,7 +95,7 @@ class World:
             parallel=in_order,
             clock=self.clock,
             sleep=self.clock.sleep,
-            new_id=lambda: f"id-{next(self.ids)}",
+            new_id=self.new_id,
         )
         self.hub, self.notifier = self.app.hub, self.app.notifier
 
@@ -115,6 +117,14 @@ class World:
         self.open(connection_id)
         answer = self.say(connection_id, {"action": "subscribe", "channel": channel})
         assert [frame["event"] for frame in answer] == ["subscribe"], answer
+
+    def append(self, channel: str, options: Options, data: msgspec.Raw) -> None:
+        """Write into a stream, as a publisher that dies before it rings the shards."""
+        log = Log(self.streams, clock=self.clock, sleep=self.clock.sleep, new_id=self.new_id)
+        assert log.append(channel, options, Publication(data)) is not None
+
+    def new_id(self) -> str:
+        return f"id-{next(self.ids)}"
 
     def heard(self, connection_id: str) -> list[Any]:
         """Every object that a socket was sent, in order (one a frame of the action dialect)."""

@@ -6,6 +6,7 @@ says why the steps stand in this order.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from chalicelib import limits, logs
 from chalicelib.channels import Channels, Options
@@ -21,7 +22,7 @@ from chalicelib.model import (
     Report,
     Subscription,
 )
-from chalicelib.ports import Parallel, Store, Streams, Transport
+from chalicelib.ports import Parallel, Reached, Store, Streams, Transport
 from chalicelib.protocol import DIALECTS
 from chalicelib.protocol.commands import Push
 from chalicelib.streams import Log, Stretch
@@ -91,14 +92,13 @@ class Fanout:
         total = Report()
         try:
             while cursor is not None:
-                report, sent, done = self._step(channel, shard, options, cursor)
-                total += report
-                rings = cursor.rings if done else -1
+                step = self._step(channel, shard, options, cursor)
+                total += step.report
+                rings = cursor.rings if step.done else -1
                 if self._clock() >= stop_at:
                     rings = _ANY_RINGS
-                cursor = self._streams.advance(
-                    channel, shard, holder, sent, rings=rings, until=self._lease()
-                )
+                reached = Reached(holder, step.sent, rings, self._lease(), step.recheck_at)
+                cursor = self._streams.advance(channel, shard, reached)
         except BaseException:
             if cursor is not None:
                 self._let_go(channel, shard, holder, cursor)
@@ -106,37 +106,46 @@ class Fanout:
         return total
 
     def lagging(self, channel: str) -> list[int]:
-        """The shards that were not told everything that their stream holds."""
+        """The shards that were not told everything, or that passed over joins which are overdue."""
         head = self._streams.head(channel)
         if head is None or not head.top:
             return []
         shards = range(self._channels.options(channel).all_shards)
         cursors = [self._streams.cursor(channel, shard) for shard in shards]
-        return [s for s, c in zip(shards, cursors, strict=True) if c.position != head.position]
+        return [
+            shard
+            for shard, cursor in zip(shards, cursors, strict=True)
+            if cursor.position != head.position or self._is_overdue(cursor)
+        ]
+
+    def _is_overdue(self, cursor: Cursor) -> bool:
+        return 0 < cursor.recheck_at <= self._clock()
 
     def _lease(self) -> float:
         return self._clock() + limits.LEASE_SECONDS
 
     def _let_go(self, channel: str, shard: int, holder: str, cursor: Cursor) -> None:
+        reached = Reached(holder, cursor.position, _ANY_RINGS, self._lease(), cursor.recheck_at)
         try:
-            self._streams.advance(
-                channel, shard, holder, cursor.position, rings=_ANY_RINGS, until=self._lease()
-            )
+            self._streams.advance(channel, shard, reached)
         except Exception:  # noqa: BLE001 the first failure is the one to raise; the lease expires
             logs.failure("shard_not_released", channel=channel, shard=shard)
 
-    def _step(
-        self, channel: str, shard: int, options: Options, cursor: Cursor
-    ) -> tuple[Report, Position, bool]:
-        """Send one stretch: what came of it, how far the shard is, whether that is all."""
+    def _step(self, channel: str, shard: int, options: Options, cursor: Cursor) -> "_Step":
+        """Send one stretch."""
         stretch, head = self._log.backlog(channel, options, cursor.position)
         began = cursor.sent if cursor.epoch == head.epoch else 0
-        report = Report()
-        if stretch.upto > began:
-            due = _Due(channel, shard, began, head.epoch, stretch)
+        due = _Due(channel, shard, began, head.epoch, stretch)
+        report, recheck_at = Report(), cursor.recheck_at
+        if stretch.upto > began or self._is_overdue(cursor):
             report = self._send(self._posts(due), due.stale)
-        done = stretch.upto >= head.top or stretch.upto == began
-        return report, Position(stretch.upto, head.epoch), done
+            recheck_at = self._clock() + limits.JOIN_SECONDS if due.passed_over else 0.0
+        return _Step(
+            report=report,
+            sent=Position(stretch.upto, head.epoch),
+            done=stretch.upto >= head.top or stretch.upto == began,
+            recheck_at=recheck_at,
+        )
 
     def _posts(self, due: "_Due") -> Iterator[Post]:
         """A post a live subscription that is due something. Read only after the stream was."""
@@ -153,8 +162,10 @@ class Fanout:
         there = self._store.mark_missed(row, due.stretch.upto)
         if there is None or not there.joining_since:
             return there
-        if self._clock() - there.joining_since > limits.JOIN_SECONDS:
+        if self._clock() - there.joining_since >= limits.JOIN_SECONDS:
             due.stale.append(row.connection_id)
+        else:
+            due.passed_over = True
         return None
 
     # -- Outcomes
@@ -178,6 +189,16 @@ class Fanout:
 _ANY_RINGS = 2**62  # more than a shard is ever rung
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What came of one stretch; ``done``: for now there is no more to send."""
+
+    report: Report
+    sent: Position
+    done: bool
+    recheck_at: float
+
+
 class _Due:
     """What the rows of a shard are due of a stretch; who cannot be served is ``stale``."""
 
@@ -186,6 +207,7 @@ class _Due:
         self.shard = shard
         self.stretch = stretch
         self.stale: list[str] = []
+        self.passed_over = False
         self._sent = sent
         self._epoch = epoch
         self._excludes = any(each.exclude for each in stretch.publications)

@@ -120,11 +120,16 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far a shard has been sent, in which life of the stream; how often it was rung."""
+    """How far a shard has been sent, in which life of the stream; how often it was rung.
+
+    ``recheck_at``: when to see whether the joins that were passed over have come to an end, in
+    seconds since the epoch; 0: none was.
+    """
 
     sent: int
     epoch: str
     rings: int
+    recheck_at: float = 0.0
 
     @property
     def position(self) -> Position:

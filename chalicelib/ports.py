@@ -181,6 +181,24 @@ class Version:
     epoch: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far the holder of a shard has come.
+
+    Attributes:
+        sent: The last offset that every live subscription was handed.
+        rings: How often the shard had been rung before the stream was read.
+        until: When the lease ends if the shard stays held.
+        recheck_at: See Cursor.
+    """
+
+    holder: str
+    sent: Position
+    rings: int
+    until: float
+    recheck_at: float = 0.0
+
+
 class ClaimState(Enum):
     """What a publisher meets that claims an idempotency key."""
 
@@ -257,13 +275,11 @@ class Streams(Protocol):
         """Ring a shard and hold it until then; None, and rung all the same, if another holds it."""
         ...
 
-    def advance(
-        self, channel: str, shard: int, holder: str, sent: Position, *, rings: int, until: float
-    ) -> Cursor | None:
+    def advance(self, channel: str, shard: int, reached: Reached) -> Cursor | None:
         """Note how far a held shard is, and let go of it.
 
-        None when it was let go, or is not held by this holder any more. If it was rung more than
-        ``rings`` times it stays held, until then, and the cursor is returned: look again.
+        None when it was let go, or is not held by this holder any more. If it was rung more often
+        than the holder knows it stays held, and the cursor is returned: look again.
         """
         ...
 

@@ -260,6 +260,7 @@ def read_cursor(item: Item) -> Cursor:
         sent=int(_optional(item, "sent")),
         epoch=_text(item, "epoch"),
         rings=int(_optional(item, "rings")),
+        recheck_at=_optional(item, "recheck_at"),
     )
 
 

@@ -18,7 +18,7 @@ from chalicelib.model import (
     Slot,
     Subscription,
 )
-from chalicelib.ports import Claim, ClaimState, Flip, Store, Streams, Version, Write
+from chalicelib.ports import Claim, ClaimState, Flip, Reached, Store, Streams, Version, Write
 
 _T = TypeVar("_T")
 
@@ -304,18 +304,21 @@ class MemoryStreams:
             held.holder, held.until = holder, until
             return held.cursor
 
-    def advance(
-        self, channel: str, shard: int, holder: str, sent: Position, *, rings: int, until: float
-    ) -> Cursor | None:
+    def advance(self, channel: str, shard: int, reached: Reached) -> Cursor | None:
         with self._lock:
             held = self._held(channel, shard)
-            if held.holder != holder:
+            if held.holder != reached.holder:
                 return None
-            held.cursor = replace(held.cursor, sent=sent.offset, epoch=sent.epoch)
-            if held.cursor.rings <= rings:
+            held.cursor = replace(
+                held.cursor,
+                sent=reached.sent.offset,
+                epoch=reached.sent.epoch,
+                recheck_at=reached.recheck_at,
+            )
+            if held.cursor.rings <= reached.rings:
                 held.holder = ""
                 return None
-            held.until = until
+            held.until = reached.until
             return held.cursor
 
     # -- Idempotency keys

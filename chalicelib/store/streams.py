@@ -3,7 +3,7 @@
 from chalicelib import limits
 from chalicelib.errors import StoreError
 from chalicelib.model import Cursor, Head, Page, Position, Slot
-from chalicelib.ports import Claim, ClaimState, Streams, Version
+from chalicelib.ports import Claim, ClaimState, Reached, Streams, Version
 from chalicelib.store import keys
 from chalicelib.store.table import Table
 
@@ -174,28 +174,28 @@ class DynamoStreams:
                 return None
         raise StoreError("the shard is taken and let go of all the time")
 
-    def advance(
-        self, channel: str, shard: int, holder: str, sent: Position, *, rings: int, until: float
-    ) -> Cursor | None:
+    def advance(self, channel: str, shard: int, reached: Reached) -> Cursor | None:
         key = keys.cursor_key(channel, shard)
         values = {
-            ":holder": {"S": holder},
-            ":sent": {"N": str(sent.offset)},
-            ":epoch": {"S": sent.epoch},
+            ":holder": {"S": reached.holder},
+            ":sent": {"N": str(reached.sent.offset)},
+            ":epoch": {"S": reached.sent.epoch},
+            ":recheck": {"N": repr(reached.recheck_at)},
         }
+        noted = "SET sent = :sent, epoch = :epoch, recheck_at = :recheck"
         released = self._table.update(
             key,
-            "SET sent = :sent, epoch = :epoch REMOVE holder, held_until",
+            f"{noted} REMOVE holder, held_until",
             ConditionExpression=f"{MINE} AND {NOT_RUNG_SINCE}",
-            ExpressionAttributeValues={**values, ":rings": {"N": str(rings)}},
+            ExpressionAttributeValues={**values, ":rings": {"N": str(reached.rings)}},
         )
         if released.done:
             return None
         held = self._table.update(
             key,
-            "SET sent = :sent, epoch = :epoch, held_until = :until",
+            f"{noted}, held_until = :until",
             ConditionExpression=MINE,
-            ExpressionAttributeValues={**values, ":until": {"N": repr(until)}},
+            ExpressionAttributeValues={**values, ":until": {"N": repr(reached.until)}},
             ReturnValues="ALL_NEW",
         )
         return keys.read_cursor(held.item) if held.done else None

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from chalicelib import limits
-from chalicelib.model import ClientInfo, Head, Position, Publication, Slot, Subscription
-from chalicelib.ports import ClaimState, Flip, Store, Streams, Version
+from chalicelib.model import ClientInfo, Cursor, Head, Position, Publication, Slot, Subscription
+from chalicelib.ports import ClaimState, Flip, Reached, Store, Streams, Version
 from chalicelib.store.memory import MemoryStore, MemoryStreams
 from tests.support.world import Clock
 
@@ -215,19 +215,21 @@ def test_one_holds_a_shard_and_the_others_ring(streams: Streams, clock: Clock) -
     assert streams.cursor("orders", 0).rings == 2
 
 
+def _reached(clock: Clock, holder: str, offset: int, rings: int) -> Reached:
+    return Reached(holder, Position(offset, "e1"), rings, clock() + 30, recheck_at=7.5)
+
+
 def test_a_rung_shard_stays_held_until_its_holder_has_looked_again(
     streams: Streams, clock: Clock
 ) -> None:
     taken = streams.take("orders", 0, "a", until=clock() + 30)
     assert taken is not None
     streams.take("orders", 0, "b", until=clock() + 30)
-    sent = Position(5, "e1")
-    again = streams.advance("orders", 0, "a", sent, rings=taken.rings, until=clock() + 30)
+    again = streams.advance("orders", 0, _reached(clock, "a", 5, taken.rings))
 
-    assert again is not None
-    assert (again.sent, again.epoch, again.rings) == (5, "e1", 2)
+    assert again == Cursor(sent=5, epoch="e1", rings=2, recheck_at=7.5)
     assert streams.take("orders", 0, "c", until=clock() + 30) is None
-    assert streams.advance("orders", 0, "a", Position(6, "e1"), rings=3, until=clock() + 30) is None
+    assert streams.advance("orders", 0, _reached(clock, "a", 6, 3)) is None
     freed = streams.take("orders", 0, "c", until=clock() + 30)
     assert freed is not None
     assert (freed.sent, freed.epoch) == (6, "e1")
@@ -238,8 +240,7 @@ def test_a_lease_that_ran_out_is_taken_over(streams: Streams, clock: Clock) -> N
     clock.now += 31
     assert streams.take("orders", 0, "b", until=clock() + 30) is not None
 
-    late = Position(9, "e1")
-    assert streams.advance("orders", 0, "a", late, rings=9, until=clock() + 30) is None
+    assert streams.advance("orders", 0, _reached(clock, "a", 9, 9)) is None
     assert streams.cursor("orders", 0).sent == 0
 
 

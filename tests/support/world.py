@@ -70,12 +70,13 @@ class World:
         channels: bytes = OPEN,
         clock: Clock | None = None,
         peers: tuple[Store, Streams] | None = None,
+        transport: MemoryTransport | None = None,
         **settings: Any,
     ) -> None:
         self.clock = clock or Clock()
         self.store, self.streams = peers or (MemoryStore(self.clock), MemoryStreams(self.clock))
         self.ids = itertools.count(1)
-        self.transport = MemoryTransport()
+        self.transport = transport or MemoryTransport()
         self.settings = Settings(
             **{
                 "stage": "local",

@@ -286,6 +286,14 @@ class MemoryStreams:
             if found:
                 found.head = replace(found.head, floor=found.head.top)
 
+    def delete_expired(self) -> None:
+        """Delete the slots that have expired, as DynamoDB does sooner or later."""
+        with self._lock:
+            for stream in self._streams.values():
+                for slot in list(stream.slots.values()):
+                    if slot.expires_at <= self._clock():
+                        del stream.slots[slot.offset]
+
     # -- Cursors
 
     def _held(self, channel: str, shard: int) -> _Held:

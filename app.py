@@ -49,7 +49,7 @@ def websocket_disconnect(event: WebsocketEvent) -> Handled:
 
 @app.on_sqs_message(queue="carillon-fanout.fifo", batch_size=10)
 def fanout(event: SQSEvent) -> None:
-    sqs.answer((record.body for record in event), bootstrap.fanout())
+    sqs.answer((record.body for record in event), bootstrap.fanout().drain)
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))

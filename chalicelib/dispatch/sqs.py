@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from chalicelib import logs
 from chalicelib.errors import StoreError
-from chalicelib.fanout import Fanout
 from chalicelib.model import Report
 from chalicelib.ports import Dispatcher
 
@@ -74,7 +73,7 @@ def group_of(channel: str, shard: int) -> str:
     return f"{urlsafe_b64encode(digest).decode().rstrip('=')}.{shard}"
 
 
-def answer(doorbells: Iterable[str], fanout: Fanout) -> Report:
+def answer(doorbells: Iterable[str], drain: Callable[[str, int], Report]) -> Report:
     """Drain each shard that was rung, once, however often it was.
 
     Raises: what the first drain that failed raised, after all others were tried; all doorbells
@@ -83,7 +82,7 @@ def answer(doorbells: Iterable[str], fanout: Fanout) -> Report:
     total, failure = Report(), None
     for channel, shard in dict.fromkeys(map(_read, doorbells)):
         try:
-            total += fanout.drain(channel, shard)
+            total += drain(channel, shard)
         except Exception as error:  # noqa: BLE001 the other shards come first; it is raised below
             logs.failure("drain_failed", channel=channel, shard=shard)
             failure = failure or error

@@ -52,6 +52,40 @@ def test_a_publish_without_history_only_reads_the_shards(world: World, table: Ta
     assert _calls(table, lambda: world.notifier.publish("wide:a", 1)) == ["Query"] * 4
 
 
+def test_a_subscribe_with_a_stream_takes_five(world: World, table: Table) -> None:
+    world.notifier.publish("kept:a", 1)
+    world.open("c1")
+    world.say("c1", {"id": 1, "connect": {}})
+
+    subscribe = {"id": 2, "subscribe": {"channel": "kept:a"}}
+    calls = _calls(table, lambda: world.say("c1", subscribe))
+    assert calls == ["GetItem", "PutItem", "UpdateItem", "Query", "UpdateItem"]
+
+
+def test_a_recovery_takes_as_many(world: World, table: Table) -> None:
+    since = world.notifier.publish("kept:a", 1).position
+    world.notifier.publish("kept:a", 2)
+    world.open("c1")
+    world.say("c1", {"id": 1, "connect": {}})
+
+    ask = {"channel": "kept:a", "recover": True, "offset": since.offset, "epoch": since.epoch}
+    calls = _calls(table, lambda: world.say("c1", {"id": 2, "subscribe": ask}))
+    assert len(calls) == 5
+
+
+def test_a_publish_with_history_takes_two_writes_and_four_calls_a_shard(
+    world: World, table: Table
+) -> None:
+    world.join("c1", "kept:a")
+    world.notifier.publish("kept:a", 1)
+
+    calls = _calls(table, lambda: world.notifier.publish("kept:a", 2))
+    assert calls == [
+        *("UpdateItem", "PutItem"),
+        *("UpdateItem", "Query", "Query", "UpdateItem"),
+    ]
+
+
 def test_a_disconnect_takes_a_delete_and_a_batch(world: World, table: Table) -> None:
     world.join("c1", "a")
     world.say("c1", {"action": "subscribe", "channel": "b"})

@@ -99,7 +99,8 @@ class Slot:
     """What stands at an offset: a publication, or None for a tombstone.
 
     ``prior_at`` is when the offset below was allocated, 0 if that is not known; ``key`` is the
-    publication's idempotency key, if it had one.
+    publication's idempotency key, if it had one. ``lost``: a tombstone where there may have been a
+    publication that has expired, so that whoever needs it has a gap.
     """
 
     offset: int
@@ -108,6 +109,7 @@ class Slot:
     expires_at: float
     prior_at: float = 0.0
     key: str = ""
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,12 +111,15 @@ class Log:
         start = head.top
         allocated = head.at  # the latest that the offset at hand can have been allocated
         for offset in range(head.top, max(head.top - limits.FRESH_LOOK, 0), -1):
-            if offset in slots:
-                allocated = slots[offset].prior_at or allocated
-            else:
+            slot = slots.get(offset)
+            if slot is None:
                 if allocated > horizon:
                     start = offset - 1
                 allocated = head.prior_at if offset == head.top else allocated
+            elif slot.publication is None:
+                break  # whoever wrote a tombstone left nothing open below it
+            else:
+                allocated = slot.prior_at or allocated
         return Position(start, head.epoch)
 
     def _begin(self, channel: str, options: Options) -> Head:
@@ -161,7 +164,7 @@ class Log:
         def read() -> Page:
             return _of_life(self._oldest(channel, since.offset), since.epoch)
 
-        return self._settle(channel, options, since.offset, read(), read, expired_too=True)
+        return self._settle(channel, options, since.offset, read(), read, for_shard=True)
 
     # -- Reading, for history
 
@@ -226,7 +229,7 @@ class Log:
             return _of_life(self._oldest(channel, offset), head.epoch)
 
         page = _of_life(page, head.epoch)
-        return self._settle(channel, options, offset, page, read, expired_too=True), head
+        return self._settle(channel, options, offset, page, read, for_shard=True), head
 
     def _oldest(self, channel: str, offset: int) -> Page:
         return self._streams.oldest(channel, after=offset - 1, limit=limits.DRAIN_PUBLICATIONS)
@@ -241,19 +244,26 @@ class Log:
         page: Page,
         read: Callable[[], Page],
         *,
-        expired_too: bool = False,
+        for_shard: bool = False,
     ) -> Stretch:
-        """The consecutive slots after an offset, once nobody can write below the last of them."""
+        """The consecutive slots after an offset, once nobody can write below the last of them.
+
+        ``for_shard``: the reader goes on whatever is missing. So all holes are filled, and what
+        has expired but still stands there is read like anything else.
+        """
         for pause in limits.HOLE_LOOKS_SECONDS:
             if not _holes(page, since):
                 break
             self._sleep(pause)
             page = read()
-        for offset in self._dead(page, since, options):
-            self._bury(channel, options, page, offset)
-        if _holes(page, since):
+        holes = _holes(page, since)
+        dead = set(self._dead(page, since, options))
+        for offset in holes:
+            if offset in dead or for_shard:
+                self._bury(channel, options, page, offset, lost=offset not in dead)
+        if holes:
             page = read()
-        return self._stretch(page, since, options, expired_too=expired_too)
+        return self._stretch(page, since, options, for_shard=for_shard)
 
     def _dead(self, page: Page, since: int, options: Options) -> Iterator[int]:
         """The holes that cannot be slots that have expired."""
@@ -267,33 +277,43 @@ class Log:
             if above_alive or expires_at > self._clock():
                 yield offset
 
-    def _bury(self, channel: str, options: Options, page: Page, offset: int) -> None:
+    def _bury(self, channel: str, options: Options, page: Page, offset: int, *, lost: bool) -> None:
         """Write a tombstone, unless the writer came first after all."""
         epoch = page.slots[-1].epoch
         expires_at = self._clock() + options.history_seconds
-        self._streams.write(channel, Slot(offset, epoch, None, expires_at))
+        self._streams.write(channel, Slot(offset, epoch, None, expires_at, lost=lost))
 
-    def _stretch(self, page: Page, since: int, options: Options, *, expired_too: bool) -> Stretch:
+    def _stretch(self, page: Page, since: int, options: Options, *, for_shard: bool) -> Stretch:
         slots = [slot for slot in page.slots if slot.offset > since]
         gap_below = 0
         if slots and slots[0].offset > since + 1:
             gap_below = slots[0].offset
-        elif not slots and self._has_expired(page, since, options):
+        elif not slots and self._has_expired(page, since, options, for_shard=for_shard):
             gap_below = page.head.top + 1 if page.head else 0
         run = list(_run(slots))
-        expired = [slot for slot in run if slot.expires_at <= self._clock()]
-        if expired and not expired_too:
-            gap_below = expired[-1].offset + 1
+        now = self._clock()
+        missing = [s for s in run if s.lost or (s.expires_at <= now and not for_shard)]
+        if missing:
+            gap_below = missing[-1].offset + 1
         upto = run[-1].offset if run else max(since, gap_below - 1)
         return Stretch(tuple(s.publication for s in run if s.publication), upto, gap_below)
 
-    def _has_expired(self, page: Page, since: int, options: Options) -> bool:
-        """Whether what should follow an offset, where nothing does, has expired."""
-        if page.head is None or page.head.top <= since:
+    def _has_expired(self, page: Page, since: int, options: Options, *, for_shard: bool) -> bool:
+        """Whether what should follow an offset, where nothing does, has expired.
+
+        Where that cannot be told a shard waits for it, and a reader does not rely on it.
+        """
+        head = page.head
+        if head is None or head.top <= since:
             return False
-        at = _allocations(page).get(since + 1, 0.0)
-        alive = any(slot.expires_at > self._clock() for slot in page.slots)
-        return not alive and at + options.history_seconds <= self._clock()
+        now = self._clock()
+        if any(slot.expires_at > now for slot in page.slots):
+            return False
+        allocated = _allocations(page).get(since + 1)
+        if allocated is not None:
+            return allocated + options.history_seconds <= now
+        written_by_now = head.prior_at <= now - limits.WRITER_SECONDS
+        return written_by_now or not for_shard
 
 
 def _of_life(page: Page, epoch: str) -> Page:
@@ -304,14 +324,14 @@ def _of_life(page: Page, epoch: str) -> Page:
 def _holes(page: Page, since: int) -> list[int]:
     """The offsets after ``since`` that are missing below one that is written.
 
-    Where very many are missing in a row they have expired: no such number of writers dies at once.
+    Where very many are missing in a row they have expired, but for the last of them: no such
+    number of writers dies at once.
     """
     written = [since, *(slot.offset for slot in page.slots if slot.offset > since)]
     return [
         hole
         for low, high in pairwise(written)
-        if high - low <= limits.RECOVERY_PUBLICATIONS
-        for hole in range(low + 1, high)
+        for hole in range(max(low + 1, high - limits.RECOVERY_PUBLICATIONS), high)
     ]
 
 

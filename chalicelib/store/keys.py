@@ -213,6 +213,8 @@ def slot_item(channel: str, slot: Slot) -> dict[str, Any]:
         item["prior_at"] = _number(slot.prior_at)
     if slot.key:
         item["key"] = {"S": slot.key}
+    if slot.lost:
+        item["lost"] = {"BOOL": True}
     publication = slot.publication
     if publication is not None:
         item["data"] = {"S": bytes(publication.data).decode()}
@@ -234,6 +236,7 @@ def read_slot(item: Item) -> Slot:
         expires_at=_read(item, "expires_at"),
         prior_at=_optional(item, "prior_at"),
         key=_text(item, "key"),
+        lost="lost" in item,
     )
 
 

@@ -178,6 +178,43 @@ def test_a_dead_writers_hole_after_a_long_silence_is_no_gap() -> None:
     assert _offsets(_recover(world, since)) == [4]
 
 
+def test_a_hole_that_may_be_an_expired_publication_is_a_gap_for_everybody() -> None:
+    """Two writers died at once after a long silence: nobody can tell, so nobody relies on it."""
+    world = World()
+    since = _publish(world, 2)
+    world.join("c1", CHANNEL)
+    world.clock.now += 500
+    world.delete_expired()
+    for _ in range(2):
+        world.streams.allocate(CHANNEL, "x", keep=999)
+    _publish(world, 1)
+
+    assert world.heard("c1")[-1]["code"] == 3010
+    assert not _recover(world, since).get("recovered", False)
+    assert _ask(world)["offset"] == 5
+    late = Slot(3, since.epoch, Publication(msgspec.Raw(b"1")), world.clock() + 60)
+    assert not world.streams.write(CHANNEL, late)
+
+
+def test_writers_that_may_still_be_at_it_are_waited_for() -> None:
+    world = World()
+    since = _publish(world, 2)
+    world.join("c1", CHANNEL)
+    world.clock.now += 500
+    world.delete_expired()
+    for _ in range(3):
+        world.streams.allocate(CHANNEL, "x", keep=999)
+    world.app.fanout.drain(CHANNEL, 0)
+    options = world.settings.channels.options(CHANNEL)
+    for offset in (3, 4, 5):
+        publication = Publication(msgspec.Raw(b"1"), offset=offset)
+        expires_at = world.clock() + options.history_seconds
+        world.streams.write(CHANNEL, Slot(offset, since.epoch, publication, expires_at))
+    world.app.fanout.drain(CHANNEL, 0)
+
+    assert [frame["offset"] for frame in world.heard("c1")[1:]] == [3, 4, 5]
+
+
 def test_a_late_writer_whose_offset_was_buried_publishes_at_another() -> None:
     world = World()
     _publish(world, 1)

@@ -6,6 +6,7 @@ https://centrifugal.dev/docs/server/channels
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Literal
 from zlib import crc32
@@ -13,6 +14,7 @@ from zlib import crc32
 import msgspec
 
 from chalicelib import limits
+from chalicelib.capabilities import Capabilities, Operation
 from chalicelib.errors import ClientError, ConfigError, ErrorCode
 
 # As Go writes durations: "300s", "10m", "1h30m"; https://pkg.go.dev/time#ParseDuration
@@ -43,6 +45,10 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allow_history_for_client: bool = False
     allow_history_for_anonymous: bool = False
     allow_history_for_subscriber: bool = False
+    # Whether `dialog#1,2` is open to users 1 and 2.
+    allow_user_limited_channels: bool = False
+    # Found somewhere in the name after `namespace:` (anchor it), or clients get a 107.
+    channel_regex: str = ""
     # A channel has a history, and so a stream, where size and ttl are both above 0.
     history_size: int = 0
     history_ttl: Duration = "0s"
@@ -90,6 +96,23 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     namespaces: tuple[Namespace, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks for something in a channel.
+
+    Attributes:
+        user: Empty for an anonymous one.
+        subscribed: Whether it is in the channel.
+        authorised: Whether it showed a valid subscription token for the channel.
+        capabilities: What its connection token lets it do.
+    """
+
+    user: str = ""
+    subscribed: bool = False
+    authorised: bool = False
+    capabilities: Capabilities = Capabilities()
+
+
 class Channels:
     """Every channel's options, and the answer to "may this connection do that here"."""
 
@@ -106,20 +129,12 @@ class Channels:
             raise ConfigError("CHANNELS", str(error)) from error
         names = [space.name for space in config.namespaces]
         for name in names:
-            if not name or ":" in name or not is_printable(name):
+            if not name or set(name) & set(":#$") or not is_printable(name):
                 raise ConfigError("CHANNELS", f"namespace name {name!r} is not usable")
             if names.count(name) > 1:
                 raise ConfigError("CHANNELS", f"namespace {name!r} is defined twice")
         for name, options in (("without_namespace", config.without_namespace), *cls._rows(config)):
-            if not 1 <= options.shards <= 256:
-                raise ConfigError("CHANNELS", f"{name}.shards must be 1 to 256")
-            if options.history_size < 0:
-                raise ConfigError("CHANNELS", f"{name}.history_size must be 0 or more")
-            if (options.history_size > 0) != (options.history_seconds > 0):
-                raise ConfigError("CHANNELS", f"{name} needs history_size and history_ttl, or none")
-            if options.meta_seconds < options.history_seconds:
-                problem = f"{name}.history_meta_ttl must not be below history_ttl"
-                raise ConfigError("CHANNELS", problem)
+            _check(name, options)
         return cls(config)
 
     @staticmethod
@@ -137,8 +152,8 @@ class Channels:
             )
         if not is_printable(channel):
             raise ClientError(ErrorCode.BAD_REQUEST, "channel must be printable ASCII")
-        namespace, colon, _ = channel.partition(":")
-        if not colon:
+        namespace, _ = split(channel)
+        if namespace is None:
             return self._default
         try:
             return self._named[namespace]
@@ -149,64 +164,122 @@ class Channels:
 
     def find(self, channel: str) -> Options | None:
         """The options of a channel, if its namespace is still there."""
-        namespace, colon, _ = channel.partition(":")
-        return self._named.get(namespace) if colon else self._default
+        namespace, _ = split(channel)
+        return self._default if namespace is None else self._named.get(namespace)
+
+    def may(self, operation: Operation, channel: str, caller: Caller) -> Options:
+        """The channel's options, if the caller may do that in it. Nothing is open by default.
+
+        Raises: ClientError 102 unknown namespace, 107 unusable name, 103 not allowed.
+        """
+        options = self.options(channel)
+        if options.channel_regex and not re.search(options.channel_regex, split(channel)[1]):
+            raise ClientError(ErrorCode.BAD_REQUEST, "channel does not match channel_regex")
+        if not (
+            (operation is Operation.SUBSCRIBE and caller.authorised)
+            or caller.capabilities.allows(operation, channel)
+            or _opened(options, operation, channel, caller)
+        ):
+            raise ClientError(ErrorCode.PERMISSION_DENIED)
+        return options
 
     def check_subscribe(self, channel: str, user: str) -> Options:
         """Raises: ClientError 102, 103 or 107."""
-        options = self.options(channel)
-        allowed = (
-            options.allow_subscribe_for_client if user else options.allow_subscribe_for_anonymous
-        )
-        if not allowed:
-            raise ClientError(ErrorCode.PERMISSION_DENIED)
-        return options
+        return self.may(Operation.SUBSCRIBE, channel, Caller(user))
 
     def check_publish(self, channel: str, user: str, *, subscribed: bool) -> Options:
         """Raises: ClientError 102, 103 or 107."""
-        options = self.options(channel)
-        flags = (
-            options.allow_publish_for_client,
-            options.allow_publish_for_anonymous,
-            options.allow_publish_for_subscriber,
-        )
-        if not _allowed(flags, user, subscribed=subscribed):
-            raise ClientError(ErrorCode.PERMISSION_DENIED)
-        return options
+        return self.may(Operation.PUBLISH, channel, Caller(user, subscribed=subscribed))
 
     def check_history(self, channel: str, user: str, *, subscribed: bool) -> Options:
         """Raises: ClientError 102, 103, 107, or 108 where the channel keeps none."""
-        options = self.options(channel)
-        flags = (
-            options.allow_history_for_client,
-            options.allow_history_for_anonymous,
-            options.allow_history_for_subscriber,
-        )
-        if not _allowed(flags, user, subscribed=subscribed):
-            raise ClientError(ErrorCode.PERMISSION_DENIED)
+        options = self.may(Operation.HISTORY, channel, Caller(user, subscribed=subscribed))
         if not options.keeps_history:
             raise ClientError(ErrorCode.NOT_AVAILABLE, "the channel keeps no history")
         return options
 
     def check_presence(self, channel: str, user: str, *, subscribed: bool) -> Options:
         """Raises: ClientError 102, 103, 107, or 108 where the channel has none."""
-        options = self.options(channel)
-        flags = (
-            options.allow_presence_for_client,
-            options.allow_presence_for_anonymous,
-            options.allow_presence_for_subscriber,
-        )
-        if not _allowed(flags, user, subscribed=subscribed):
-            raise ClientError(ErrorCode.PERMISSION_DENIED)
+        options = self.may(Operation.PRESENCE, channel, Caller(user, subscribed=subscribed))
         if not options.presence:
             raise ClientError(ErrorCode.NOT_AVAILABLE, "the channel has no presence")
         return options
 
 
-def _allowed(flags: tuple[bool, bool, bool], user: str, *, subscribed: bool) -> bool:
-    """Whether a caller may, by what clients, anonymous ones and subscribers may."""
-    client, anonymous, subscriber = flags
-    return (client if user else anonymous) or (subscribed and subscriber)
+def _check(name: str, options: Options) -> None:
+    """Raises: ConfigError for options that make no sense, or not together."""
+    if not 1 <= options.shards <= 256:
+        raise ConfigError("CHANNELS", f"{name}.shards must be 1 to 256")
+    if options.history_size < 0:
+        raise ConfigError("CHANNELS", f"{name}.history_size must be 0 or more")
+    if (options.history_size > 0) != (options.history_seconds > 0):
+        raise ConfigError("CHANNELS", f"{name} needs history_size and history_ttl, or none")
+    if options.meta_seconds < options.history_seconds:
+        problem = f"{name}.history_meta_ttl must not be below history_ttl"
+        raise ConfigError("CHANNELS", problem)
+    try:
+        re.compile(options.channel_regex)
+    except re.error as error:
+        raise ConfigError("CHANNELS", f"{name}.channel_regex: {error}") from error
+
+
+def _opened(options: Options, operation: Operation, channel: str, caller: Caller) -> bool:
+    """Whether the namespace's options open a channel to the caller.
+
+    Centrifugo's rules, but that the options for clients reach neither `$private` channels nor
+    user-limited ones whose users do not include the caller: there only subscribing is guarded,
+    here also publishing, presence and history.
+    """
+    for_client, for_anonymous, for_subscriber = _switches(options, operation)
+    if not (caller.user or for_anonymous):
+        return False
+    private, limited = channel.startswith("$"), "#" in channel
+    named = options.allow_user_limited_channels and not private and caller.user in users(channel)
+    if operation is Operation.SUBSCRIBE and named:
+        return True
+    if for_subscriber and caller.subscribed:
+        return True
+    return for_client and (named or not (private or limited))
+
+
+def _switches(options: Options, operation: Operation) -> tuple[bool, bool, bool]:
+    """The options of one operation: for clients, for anonymous ones too, for subscribers."""
+    o = options
+    match operation:
+        case Operation.SUBSCRIBE:
+            return o.allow_subscribe_for_client, o.allow_subscribe_for_anonymous, False
+        case Operation.PUBLISH:
+            return (
+                o.allow_publish_for_client,
+                o.allow_publish_for_anonymous,
+                o.allow_publish_for_subscriber,
+            )
+        case Operation.PRESENCE:
+            return (
+                o.allow_presence_for_client,
+                o.allow_presence_for_anonymous,
+                o.allow_presence_for_subscriber,
+            )
+        case Operation.HISTORY:
+            return (
+                o.allow_history_for_client,
+                o.allow_history_for_anonymous,
+                o.allow_history_for_subscriber,
+            )
+
+
+def split(channel: str) -> tuple[str | None, str]:
+    """The namespace, if there is one, and the rest; `#…`, as every personal channel, has none."""
+    namespace, colon, rest = channel.removeprefix("$").partition(":")
+    if not colon or channel.startswith("#"):
+        return None, channel
+    return namespace, rest
+
+
+def users(channel: str) -> frozenset[str]:
+    """Who a user-limited channel is for: the comma-separated names after its last `#`."""
+    _, boundary, names = channel.rpartition("#")
+    return frozenset(names.split(",")) - {""} if boundary else frozenset()
 
 
 def is_printable(name: str) -> bool:

@@ -25,17 +25,23 @@ OPEN = b"""{
   },
   "namespaces": [
     {"name": "private"},
-    {"name": "wide", "shards": 4, "allow_subscribe_for_anonymous": true},
+    {"name": "wide", "shards": 4,
+     "allow_subscribe_for_client": true, "allow_subscribe_for_anonymous": true},
     {"name": "kept", "history_size": 10, "history_ttl": "60s", "force_recovery": true,
-     "allow_subscribe_for_anonymous": true, "allow_publish_for_anonymous": true,
-     "allow_history_for_anonymous": true},
+     "allow_subscribe_for_client": true, "allow_subscribe_for_anonymous": true,
+     "allow_publish_for_client": true, "allow_publish_for_anonymous": true,
+     "allow_history_for_client": true, "allow_history_for_anonymous": true},
     {"name": "long", "history_size": 1000, "history_ttl": "60s", "force_recovery": true,
-     "allow_subscribe_for_anonymous": true, "shards": 2},
+     "allow_subscribe_for_client": true, "allow_subscribe_for_anonymous": true, "shards": 2},
     {"name": "state", "history_size": 1, "history_ttl": "60s", "force_recovery": true,
-     "force_recovery_mode": "cache", "allow_subscribe_for_anonymous": true},
+     "force_recovery_mode": "cache",
+     "allow_subscribe_for_client": true, "allow_subscribe_for_anonymous": true},
     {"name": "room", "presence": true, "join_leave": true, "force_push_join_leave": true,
-     "allow_subscribe_for_anonymous": true, "allow_presence_for_subscriber": true},
-    {"name": "members", "allow_subscribe_for_anonymous": true, "allow_publish_for_subscriber": true}
+     "allow_subscribe_for_client": true, "allow_subscribe_for_anonymous": true,
+     "allow_presence_for_subscriber": true, "allow_presence_for_anonymous": true},
+    {"name": "members",
+     "allow_subscribe_for_client": true, "allow_subscribe_for_anonymous": true,
+     "allow_publish_for_subscriber": true, "allow_publish_for_anonymous": true}
   ]
 }"""
 

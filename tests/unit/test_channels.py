@@ -10,8 +10,9 @@ CHANNELS = Channels.parse(
       "without_namespace": {"allow_subscribe_for_client": true},
       "namespaces": [
         {"name": "open",
-         "allow_subscribe_for_anonymous": true, "allow_publish_for_anonymous": true},
-        {"name": "club", "allow_publish_for_subscriber": true, "allow_publish_for_client": false}
+         "allow_subscribe_for_client": true, "allow_subscribe_for_anonymous": true,
+         "allow_publish_for_client": true, "allow_publish_for_anonymous": true},
+        {"name": "club", "allow_publish_for_subscriber": true}
       ]
     }"""
 )
@@ -43,7 +44,7 @@ def test_a_usable_name_has_options(channel: str) -> None:
 
 @pytest.mark.parametrize(
     ("channel", "user", "allowed"),
-    [("a", "7", True), ("a", "", False), ("open:a", "", True), ("open:a", "7", False)],
+    [("a", "7", True), ("a", "", False), ("open:a", "", True), ("club:a", "7", False)],
 )
 def test_subscribing_is_allowed_by_option(channel: str, user: str, *, allowed: bool) -> None:
     if allowed:
@@ -58,9 +59,9 @@ def test_subscribing_is_allowed_by_option(channel: str, user: str, *, allowed: b
     [
         ("a", "7", True, False),
         ("open:a", "", False, True),
-        ("open:a", "7", False, False),
+        ("open:a", "7", False, True),
         ("club:a", "7", True, True),
-        ("club:a", "", True, True),
+        ("club:a", "", True, False),
         ("club:a", "7", False, False),
     ],
 )
@@ -82,6 +83,9 @@ def test_publishing_is_allowed_by_option(
         (b'{"namespaces": [{}]}', "missing required field `name`"),
         (b'{"namespaces": [{"name": "a"}, {"name": "a"}]}', "'a' is defined twice"),
         (b'{"namespaces": [{"name": "a:b"}]}', "'a:b' is not usable"),
+        (b'{"namespaces": [{"name": "#a"}]}', "'#a' is not usable"),
+        (b'{"namespaces": [{"name": "$a"}]}', "'$a' is not usable"),
+        (b'{"namespaces": [{"name": "a", "channel_regex": "("}]}', "'a'.channel_regex"),
         (b'{"without_namespace": {"shards": 0}}', "without_namespace.shards must be 1 to 256"),
         (b'{"without_namespace": {"shards": "4"}}', "$.without_namespace.shards"),
     ],

@@ -3,7 +3,10 @@
 CarillonError
 ├── ConfigError        a setting is missing or malformed: no handler works until it is mended
 ├── StoreError         the table did not take or give what it must
-└── ClientError        the answer to one command; the connection stays open
+├── ClientError        the answer to one command; the connection stays open
+├── TokenInvalidError  not a token of ours, or not for this use: no other try will do better
+├── TokenExpiredError  was valid once: the client is to bring a newer one
+└── KeysUnavailableError  the keys that tokens are checked with cannot be fetched: try later
 
 Codes, their meaning and their text are Centrifugo's, so that its SDKs act on them:
 https://centrifugal.dev/docs/server/codes
@@ -90,3 +93,22 @@ class DisconnectCode(Enum):
     def __init__(self, code: int, reason: str) -> None:
         self.code = code
         self.reason = reason
+
+
+class TokenInvalidError(CarillonError):
+    """Why a token is refused; the problem quotes nothing of the token."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"the token {self.problem}"
+
+
+class TokenExpiredError(CarillonError):
+    """A token of ours, for this use, whose time has passed."""
+
+
+class KeysUnavailableError(CarillonError):
+    """The key set could not be fetched or read, so whether a token is valid is not known."""

@@ -17,6 +17,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "model": ("errors",),
     "capabilities": ("limits",),
     "channels": ("capabilities", "errors", "limits"),
+    "tokens": ("capabilities", "errors", "limits", "logs"),
     "apikeys": ("capabilities", "errors", "limits"),
     "settings": ("channels", "errors"),
     "ports": ("model",),

@@ -247,8 +247,8 @@ def _secrets(text: str) -> tuple[_Key, ...]:
         material = secret.encode(errors="surrogatepass")
         fit = {name for name, least in SECRET_BYTES.items() if len(material) >= least}
         if not fit:
-            least = min(SECRET_BYTES.values())
-            raise ConfigError(setting, f"has {len(material)} bytes, at least {least}")
+            least = f"at least {min(SECRET_BYTES.values())}; a comma separates two secrets"
+            raise ConfigError(setting, f"has {len(material)} bytes, {least}")
         keys.append(_Key(material, frozenset(fit)))
     return tuple(keys)
 

@@ -3,6 +3,7 @@
 import base64
 import hmac
 import json
+import re
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -810,3 +812,29 @@ def test_importing_the_app_does_not_import_what_checks_tokens() -> None:
     )
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_recipe_in_the_docs_makes_tokens_that_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    recipe: dict[str, Any] = {}
+    monkeypatch.setenv("TOKEN_HMAC_SECRET", f"{SECRET},the old one")
+    exec(text.split("```python\n")[1].split("```")[0], recipe)
+    token = recipe["connection_token"]("42")
+    issued = jwt.decode(token, options={"verify_signature": False})["iat"]
+    checks = verifier(now=issued)
+
+    connection = checks.connection(token)
+    assert connection.sub == "42"
+    assert connection.expire_at == issued + 600
+    assert connection.caps.allows(Operation.SUBSCRIBE, "news:uk")
+    subscription = recipe["subscription_token"]("42", "chat:1")
+    assert checks.subscription(subscription, channel="chat:1", user="42").channel == "chat:1"
+
+
+def test_the_docs_name_tests_that_exist() -> None:
+    root = Path(__file__).parents[1]
+    proofs = (root.parent / "docs" / "security.md").read_text().partition("## What proves it")[2]
+    for path, names in re.findall(r"`((?:unit|fuzz)/\w+\.py)`((?:[:,] `\w+`)*)", proofs):
+        source = (root / path).read_text()
+        for name in re.findall(r"`(\w+)`", names):
+            assert name in source, f"{path} has no {name}"

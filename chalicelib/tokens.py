@@ -17,7 +17,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import urlsplit
@@ -362,10 +362,9 @@ def _read_key_set(document: bytes) -> tuple[_Key, ...]:
             jwk = msgspec.json.decode(entry, type=_Jwk)
             if jwk.kty in ("RSA", "EC", "OKP") and jwk.kid and jwk.use in ("", "sig"):
                 material = jwt.PyJWK(msgspec.to_builtins(jwk)).key
-                key = _key(material, jwk.kid)
-                if key and (not jwk.alg or jwk.alg in key.algorithms):
-                    algorithms = frozenset({jwk.alg}) if jwk.alg else key.algorithms
-                    keys.append(_Key(key.material, algorithms, jwk.kid))
+                if key := _key(material, jwk.kid):
+                    fit = key.algorithms & {jwk.alg} if jwk.alg else key.algorithms
+                    keys.append(replace(key, algorithms=fit))
         except (msgspec.MsgspecError, jwt.PyJWTError, ValueError):
             continue
     return tuple(keys)

@@ -81,6 +81,12 @@ def test_a_wrong_entry_is_named_by_its_place(text: str, problem: str) -> None:
     assert "short-key" not in str(raised.value)
 
 
+def test_a_key_and_a_pattern_may_be_as_long_as_that() -> None:
+    key = "!~".ljust(KEY_CHARACTERS, "x")
+
+    assert ApiKeys.parse(f"{key}:{'x' * 255}").match(key)
+
+
 def test_stage_local_may_have_a_short_key_but_some() -> None:
     assert ApiKeys.parse("local-key", min_characters=1).match("local-key")
     with pytest.raises(ConfigError):

@@ -33,6 +33,14 @@ def test_rules_are_a_union() -> None:
     assert not Capabilities().allows(SUB, "news")
 
 
+def test_a_star_means_nothing_in_an_exact_rule() -> None:
+    exact = Rule(("n*", "#42"), (SUB,))
+
+    assert exact.allows(SUB, "n*")
+    assert exact.allows(SUB, "#42")
+    assert not exact.allows(SUB, "news")
+
+
 @pytest.mark.parametrize(
     ("pattern", "channel", "fits"),
     [
@@ -108,8 +116,12 @@ def test_128_channels_fit() -> None:
 
 
 def test_more_rules_than_a_connection_can_keep_are_refused() -> None:
+    empty = len(Capabilities.of([Rule(("",), (SUB,))]).to_json())
+    longest = "x" * (CAPABILITIES_BYTES - empty)
+
+    assert len(Capabilities.of([Rule((longest,), (SUB,))]).to_json()) == CAPABILITIES_BYTES
     with pytest.raises(ValueError, match="at most 8192"):
-        Capabilities.of([Rule(("x" * 255,), (SUB,))] * 40)
+        Capabilities.of([Rule((longest + "x",), (SUB,))])
 
 
 @pytest.mark.parametrize("text", ["{}", "[{}]", '[{"channels":["a"],"allow":["all"]}]', "nope"])

@@ -83,6 +83,8 @@ def test_publishing_is_allowed_by_option(
         (b'{"namespaces": [{}]}', "missing required field `name`"),
         (b'{"namespaces": [{"name": "a"}, {"name": "a"}]}', "'a' is defined twice"),
         (b'{"namespaces": [{"name": "a:b"}]}', "'a:b' is not usable"),
+        (b'{"namespaces": [{"name": ""}]}', "'' is not usable"),
+        (b'{"namespaces": [{"name": "a\\u0000"}]}', "is not usable"),
         (b'{"namespaces": [{"name": "#a"}]}', "'#a' is not usable"),
         (b'{"namespaces": [{"name": "$a"}]}', "'$a' is not usable"),
         (b'{"namespaces": [{"name": "a", "channel_regex": "("}]}', "'a'.channel_regex"),

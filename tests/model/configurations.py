@@ -32,6 +32,12 @@ SMALL = {
     "unsubscribe": Rules(publishers=1, unsubscribes=1),
     "unsubscribe, subscribe during a join": Rules(publishers=1, resubscribes=1, once=False),
     "unsubscribe, subscribe": Rules(joined=True, resubscribes=1, once=False),
+    "unsubscribe, subscribe, a slow holder": Rules(
+        joined=True, expiries=1, resubscribes=1, once=False
+    ),
+    "unsubscribe, subscribe, any process crashes": Rules(
+        publishers=1, joined=True, crashes=1, resubscribes=1, connections=3, once=False
+    ),
     "recovery of a trimmed stream": Rules(joined=True, cuts=1, connections=2, history_size=1),
     "recovery of an expired stream": Rules(joined=True, cuts=1, connections=2, expirations=1),
     "recovery over the limit": Rules(joined=True, cuts=1, connections=2, limit=1),
@@ -62,6 +68,10 @@ LARGE = {
     "a cut, unsubscribe, subscribe": Rules(
         publishers=1, cuts=1, resubscribes=1, connections=2, once=False
     ),
+    "unsubscribe, subscribe, a post fails": Rules(
+        joined=True, failures=1, resubscribes=1, connections=2, once=False
+    ),
+    "a cut during a join at the head's top": Rules(fresh=TOP, cuts=1, connections=2),
     "a join at the head's top, a crash": Rules(fresh=TOP, crashes=1, connections=2),
     "recovery in several frames, a slow holder": Rules(
         joined=True, cuts=1, connections=2, frame=1, expiries=1

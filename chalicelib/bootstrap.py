@@ -44,6 +44,7 @@ class App:
     endpoint: Endpoint
     notifier: Notifier
     hub: Hub
+    subscriptions: Subscriptions
     fanout: Fanout
     sweep: Sweep
     parallel: Parallel
@@ -122,7 +123,9 @@ def build(  # noqa: PLR0913 everything that the world hands in
         ping=settings.ping,
         clock=clock,
     )
-    return App(settings, store, endpoint, app_side, client_side, fanout, sweep, parallel)
+    return App(
+        settings, store, endpoint, app_side, client_side, subscriptions, fanout, sweep, parallel
+    )
 
 
 def _dispatcher(

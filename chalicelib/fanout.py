@@ -81,14 +81,16 @@ class Fanout:
 
     # -- What a shard is due
 
-    def drain(self, channel: str, shard: int) -> Report:
-        """Ring a shard, and send what it is due; or leave that to whoever holds it just now.
+    def drain(self, channel: str, shard: int) -> Report | None:
+        """Ring a shard, and send what it is due; None: whoever holds it just now will see to that.
 
         Raises: what the store raises; the shard is free again then, or when its lease expires.
         """
         options = self._channels.options(channel)
         holder, stop_at = self._new_id(), self._clock() + limits.DRAIN_SECONDS
         cursor = self._streams.take(channel, shard, holder, until=self._lease())
+        if cursor is None:
+            return None
         total = Report()
         try:
             while cursor is not None:
@@ -97,7 +99,7 @@ class Fanout:
                 rings = cursor.rings if step.done else -1
                 if self._clock() >= stop_at:
                     rings = _ANY_RINGS
-                reached = Reached(holder, step.sent, rings, self._lease(), step.recheck_at)
+                reached = Reached(holder, step.sent, rings, self._lease())
                 cursor = self._streams.advance(channel, shard, reached)
         except BaseException:
             if cursor is not None:
@@ -106,26 +108,19 @@ class Fanout:
         return total
 
     def lagging(self, channel: str) -> list[int]:
-        """The shards that were not told everything, or that passed over joins which are overdue."""
+        """The shards that were not told everything that their stream holds."""
         head = self._streams.head(channel)
         if head is None or not head.top:
             return []
         shards = range(self._channels.options(channel).all_shards)
         cursors = [self._streams.cursor(channel, shard) for shard in shards]
-        return [
-            shard
-            for shard, cursor in zip(shards, cursors, strict=True)
-            if cursor.position != head.position or self._is_overdue(cursor)
-        ]
-
-    def _is_overdue(self, cursor: Cursor) -> bool:
-        return 0 < cursor.recheck_at <= self._clock()
+        return [s for s, c in zip(shards, cursors, strict=True) if c.position != head.position]
 
     def _lease(self) -> float:
         return self._clock() + limits.LEASE_SECONDS
 
     def _let_go(self, channel: str, shard: int, holder: str, cursor: Cursor) -> None:
-        reached = Reached(holder, cursor.position, _ANY_RINGS, self._lease(), cursor.recheck_at)
+        reached = Reached(holder, cursor.position, _ANY_RINGS, self._lease())
         try:
             self._streams.advance(channel, shard, reached)
         except Exception:  # noqa: BLE001 the first failure is the one to raise; the lease expires
@@ -136,16 +131,11 @@ class Fanout:
         stretch, head = self._log.backlog(channel, options, cursor.position)
         began = cursor.sent if cursor.epoch == head.epoch else 0
         due = _Due(channel, shard, began, head.epoch, stretch)
-        report, recheck_at = Report(), cursor.recheck_at
-        if stretch.upto > began or self._is_overdue(cursor):
+        report = Report()
+        if stretch.upto > began:
             report = self._send(self._posts(due), due.stale)
-            recheck_at = self._clock() + limits.JOIN_SECONDS if due.passed_over else 0.0
-        return _Step(
-            report=report,
-            sent=Position(stretch.upto, head.epoch),
-            done=stretch.upto >= head.top or stretch.upto == began,
-            recheck_at=recheck_at,
-        )
+        done = stretch.upto >= head.top or stretch.upto == began
+        return _Step(report, Position(stretch.upto, head.epoch), done)
 
     def _posts(self, due: "_Due") -> Iterator[Post]:
         """A post a live subscription that is due something. Read only after the stream was."""
@@ -164,8 +154,6 @@ class Fanout:
             return there
         if self._clock() - there.joining_since >= limits.JOIN_SECONDS:
             due.stale.append(row.connection_id)
-        else:
-            due.passed_over = True
         return None
 
     # -- Outcomes
@@ -196,7 +184,6 @@ class _Step:
     report: Report
     sent: Position
     done: bool
-    recheck_at: float
 
 
 class _Due:
@@ -207,7 +194,6 @@ class _Due:
         self.shard = shard
         self.stretch = stretch
         self.stale: list[str] = []
-        self.passed_over = False
         self._sent = sent
         self._epoch = epoch
         self._excludes = any(each.exclude for each in stretch.publications)

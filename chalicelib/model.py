@@ -122,16 +122,11 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far a shard has been sent, in which life of the stream; how often it was rung.
-
-    ``recheck_at``: when to see whether the joins that were passed over have come to an end, in
-    seconds since the epoch; 0: none was.
-    """
+    """How far a shard has been sent, in which life of the stream; how often it was rung."""
 
     sent: int
     epoch: str
     rings: int
-    recheck_at: float = 0.0
 
     @property
     def position(self) -> Position:
@@ -152,10 +147,14 @@ class Disconnect:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """A channel that a connection is in: the shard of its row, the command that joined it."""
+    """A channel that a connection is in: the shard of its row, the command that joined it, when.
+
+    ``at`` is in seconds since the epoch.
+    """
 
     shard: int
     order: int
+    at: float
 
 
 @dataclass(frozen=True, slots=True)

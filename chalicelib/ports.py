@@ -138,6 +138,10 @@ class Store(Protocol):
         """Store a connection's row in a channel, unless one of the same or a higher order is."""
         ...
 
+    def subscription(self, channel: str, shard: int, connection_id: str) -> Subscription | None:
+        """One row, unless it is not there or has expired."""
+        ...
+
     def go_live(self, subscription: Subscription, position: Position) -> Flip:
         """Turn the row of this join from joining to live, from a position on."""
         ...
@@ -189,14 +193,12 @@ class Reached:
         sent: The last offset that every live subscription was handed.
         rings: How often the shard had been rung before the stream was read.
         until: When the lease ends if the shard stays held.
-        recheck_at: See Cursor.
     """
 
     holder: str
     sent: Position
     rings: int
     until: float
-    recheck_at: float = 0.0
 
 
 class ClaimState(Enum):

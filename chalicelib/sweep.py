@@ -14,8 +14,9 @@ import msgspec
 from chalicelib import limits, logs
 from chalicelib.channels import Channels
 from chalicelib.connections import Connections
+from chalicelib.errors import DisconnectCode
 from chalicelib.fanout import Fanout
-from chalicelib.model import Connection, Delivery, Post
+from chalicelib.model import Connection, Delivery, Disconnect, Post
 from chalicelib.ports import Store, Transport
 from chalicelib.protocol import DIALECTS
 
@@ -114,8 +115,28 @@ class Sweep:
         swept.visited += len(page)
         swept.gone += len(gone)
         swept.closed += len(closing)
+        self._connections.cut(
+            [c.id for c in page if self._has_died_joining(c)],
+            Disconnect.of(DisconnectCode.INSUFFICIENT_STATE),
+        )
         for connection in page:
             swept.channels.update(connection.channels)
+
+    def _has_died_joining(self, connection: Connection) -> bool:
+        """Whether a join was never finished: its client believes that it hears everything.
+
+        Looks at rows that are old enough to be finished and young enough to be new since the last
+        visits, so that each is looked at a few times at most.
+        """
+        youngest = self._clock() - limits.JOIN_SECONDS
+        oldest = youngest - 2 * limits.SWEEP_ROUND_SECONDS
+        for channel, entry in connection.channels.items():
+            options = self._channels.find(channel)
+            if options and options.keeps_history and oldest < entry.at <= youngest:
+                row = self._store.subscription(channel, entry.shard, connection.id)
+                if row and row.joining_since and row.joining_since <= youngest:
+                    return True
+        return False
 
     def _is_pinged(self, connection: Connection) -> bool:
         """Whether this client was told to expect pings: one that was not takes them amiss."""
@@ -131,8 +152,7 @@ class Sweep:
             for shard in self._fanout.lagging(channel):
                 if self._clock() >= stop_at:
                     return
-                self._fanout.drain(channel, shard)
-                swept.drained += 1
+                swept.drained += self._fanout.drain(channel, shard) is not None
 
 
 def _gone(outcomes: Iterable[tuple[str, Delivery]]) -> list[str]:

@@ -14,7 +14,7 @@ class InlineDispatcher:
 
     def ring(self, channel: str, shards: int) -> Report:
         drains = self._parallel(lambda shard: self._fanout.drain(channel, shard), range(shards))
-        return sum(drains, Report())
+        return sum(filter(None, drains), Report())
 
 
 def _conforms(dispatcher: InlineDispatcher) -> Dispatcher:

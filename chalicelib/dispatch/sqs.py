@@ -12,7 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from chalicelib import logs
-from chalicelib.errors import StoreError
+from chalicelib.errors import CarillonError, StoreError
 from chalicelib.model import Report
 from chalicelib.ports import Dispatcher
 
@@ -73,7 +73,17 @@ def group_of(channel: str, shard: int) -> str:
     return f"{urlsafe_b64encode(digest).decode().rstrip('=')}.{shard}"
 
 
-def answer(doorbells: Iterable[str], drain: Callable[[str, int], Report]) -> Report:
+class ShardHeldError(CarillonError):
+    """A doorbell found its shard held: by a worker that has died, if not by the sweep.
+
+    So it comes again, when the lease of the dead has run out.
+    """
+
+
+Drain = Callable[[str, int], Report | None]  # as Fanout.drain
+
+
+def answer(doorbells: Iterable[str], drain: Drain) -> Report:
     """Drain each shard that was rung, once, however often it was.
 
     Raises: what the first drain that failed raised, after all others were tried; all doorbells
@@ -82,7 +92,10 @@ def answer(doorbells: Iterable[str], drain: Callable[[str, int], Report]) -> Rep
     total, failure = Report(), None
     for channel, shard in dict.fromkeys(map(_read, doorbells)):
         try:
-            total += drain(channel, shard)
+            report = drain(channel, shard)
+            if report is None:
+                raise ShardHeldError(f"shard {shard} of {channel} is held")
+            total += report
         except Exception as error:  # noqa: BLE001 the other shards come first; it is raised below
             logs.failure("drain_failed", channel=channel, shard=shard)
             failure = failure or error

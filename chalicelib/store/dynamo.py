@@ -56,7 +56,7 @@ class DynamoStore:
         ).done
 
     def enter_channel(self, subscription: Subscription, *, most: int) -> Write:
-        entry = Membership(subscription.shard, subscription.order)
+        entry = Membership(subscription.shard, subscription.order, self._table.clock())
         written = self._table.update(
             keys.connection_key(subscription.connection_id),
             "SET channels.#c = :entry, dialect = if_not_exists(dialect, :dialect) REMOVE #left.#c",
@@ -135,6 +135,11 @@ class DynamoStore:
             ExpressionAttributeNames={"#join": "join"},
             ExpressionAttributeValues={":order": {"N": str(subscription.order)}},
         ).done
+
+    def subscription(self, channel: str, shard: int, connection_id: str) -> Subscription | None:
+        item = self._table.get(keys.row_key(channel, shard, connection_id))
+        row = keys.read_subscription(channel, shard, item) if item else None
+        return row if row and row.expires_at > self._table.clock() else None
 
     def go_live(self, subscription: Subscription, position: Position) -> Flip:
         written = self._table.update(

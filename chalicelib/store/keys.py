@@ -85,7 +85,11 @@ def connection_item(connection: Connection) -> dict[str, Any]:
 
 
 def entry_map(entry: Membership) -> dict[str, Any]:
-    return {"shard": _number(entry.shard), "order": _number(entry.order)}
+    return {
+        "shard": _number(entry.shard),
+        "order": _number(entry.order),
+        "at": _number(entry.at),
+    }
 
 
 def left_map(left: Left) -> dict[str, Any]:
@@ -110,7 +114,7 @@ def read_connection(item: Item) -> Connection:
 
 
 def read_entry(entry: Item) -> Membership:
-    return Membership(int(entry["shard"]["N"]), int(entry["order"]["N"]))
+    return Membership(int(entry["shard"]["N"]), int(entry["order"]["N"]), float(entry["at"]["N"]))
 
 
 # -- Subscriptions: chan#<channel>#<shard> / <connection id> --------------------------------------
@@ -121,8 +125,11 @@ def shard_partition(channel: str, shard: int) -> str:
 
 
 def subscription_key(subscription: Subscription) -> Key:
-    partition = shard_partition(subscription.channel, subscription.shard)
-    return _key(partition, subscription.connection_id)
+    return row_key(subscription.channel, subscription.shard, subscription.connection_id)
+
+
+def row_key(channel: str, shard: int, connection_id: str) -> Key:
+    return _key(shard_partition(channel, shard), connection_id)
 
 
 def subscription_item(subscription: Subscription) -> dict[str, Any]:
@@ -263,8 +270,12 @@ def read_cursor(item: Item) -> Cursor:
         sent=int(_optional(item, "sent")),
         epoch=_text(item, "epoch"),
         rings=int(_optional(item, "rings")),
-        recheck_at=_optional(item, "recheck_at"),
     )
+
+
+def holder(item: Item) -> str:
+    """Who holds a shard; empty if nobody ever did, or it was let go of."""
+    return _text(item, "holder")
 
 
 # -- Idempotency keys: idem#<channel> / <key> -----------------------------------------------------

@@ -63,7 +63,7 @@ class MemoryStore:
             refusal = Write.of(found, subscription, most=most)
             if found is None or refusal is not Write.DONE:
                 return refusal
-            entry = Membership(subscription.shard, subscription.order)
+            entry = Membership(subscription.shard, subscription.order, self._clock())
             self._connections[found.id] = replace(
                 found,
                 dialect=found.dialect or subscription.dialect,
@@ -123,6 +123,11 @@ class MemoryStore:
                 return False
             rows[subscription.connection_id] = subscription
             return True
+
+    def subscription(self, channel: str, shard: int, connection_id: str) -> Subscription | None:
+        with self._lock:
+            row = self._shard(channel, shard).get(connection_id)
+            return row if row and row.expires_at > self._clock() else None
 
     def go_live(self, subscription: Subscription, position: Position) -> Flip:
         with self._lock:
@@ -238,7 +243,7 @@ class MemoryStreams:
             slots = self._streams[channel].slots
             there = slots.get(slot.offset)
             if there is not None and there.expires_at > self._clock():
-                return False
+                return there == slot and slot.publication is not None
             slots[slot.offset] = slot
             return True
 
@@ -307,7 +312,7 @@ class MemoryStreams:
         with self._lock:
             held = self._held(channel, shard)
             held.cursor = replace(held.cursor, rings=held.cursor.rings + 1)
-            if held.holder and held.until > self._clock():
+            if held.holder not in ("", holder) and held.until > self._clock():
                 return None
             held.holder, held.until = holder, until
             return held.cursor
@@ -321,7 +326,6 @@ class MemoryStreams:
                 held.cursor,
                 sent=reached.sent.offset,
                 epoch=reached.sent.epoch,
-                recheck_at=reached.recheck_at,
             )
             if held.cursor.rings <= reached.rings:
                 held.holder = ""

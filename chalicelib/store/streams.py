@@ -69,11 +69,17 @@ class DynamoStreams:
         raise StoreError("the stream's head keeps expiring")
 
     def write(self, channel: str, slot: Slot) -> bool:
-        return self._table.put(
+        written = self._table.put(
             keys.slot_item(channel, slot),
             ConditionExpression=EXPIRED,
             ExpressionAttributeValues={":now": self._table.now()},
-        ).done
+        )
+        if written.done or slot.publication is None:
+            return written.done
+        # The answer to a write that was done may be lost, and the write made again. Nobody else
+        # was given the offset, so a publication that stands there is this one.
+        there = keys.read_slot(written.item)
+        return there.publication is not None and there.epoch == slot.epoch
 
     def head(self, channel: str) -> Head | None:
         item = self._table.get(keys.head_key(channel))
@@ -162,7 +168,7 @@ class DynamoStreams:
                 },
                 ReturnValues="ALL_NEW",
             )
-            if taken.done:
+            if taken.done or keys.holder(taken.item) == holder:
                 return keys.read_cursor(taken.item)
             ring = self._table.update(
                 key,
@@ -180,9 +186,8 @@ class DynamoStreams:
             ":holder": {"S": reached.holder},
             ":sent": {"N": str(reached.sent.offset)},
             ":epoch": {"S": reached.sent.epoch},
-            ":recheck": {"N": repr(reached.recheck_at)},
         }
-        noted = "SET sent = :sent, epoch = :epoch, recheck_at = :recheck"
+        noted = "SET sent = :sent, epoch = :epoch"
         released = self._table.update(
             key,
             f"{noted} REMOVE holder, held_until",

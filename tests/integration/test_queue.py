@@ -85,6 +85,7 @@ class Worker:
         if channel in self.broken:
             raise RuntimeError("this shard cannot be drained")
         report = self.world.app.fanout.drain(channel, shard)
+        assert report is not None
         self.drained.setdefault(channel, threading.Event()).set()
         return report
 

@@ -91,7 +91,7 @@ def test_one_of_many_removals_gets_what_the_connection_was(store: Store, clock: 
         removed = list(pool.map(store.remove_connection, ["c1"] * 8))
 
     (winner,) = [each for each in removed if each is not None]
-    assert winner.channels == {"orders": Membership(0, 5)}
+    assert winner.channels == {"orders": Membership(0, 5, clock())}
     assert store.connection("c1") is None
 
 
@@ -101,7 +101,7 @@ def test_a_closing_connection_takes_no_more(store: Store, clock: Clock) -> None:
     closing = store.mark_closing("c1")
 
     assert closing is not None
-    assert closing.channels == {"orders": Membership(0, 5)}
+    assert closing.channels == {"orders": Membership(0, 5, clock())}
     assert store.enter_channel(_row(clock, channel="b"), most=9) is Write.NO_CONNECTION
     assert not store.identify("c1", dialect="action", user="")
     assert store.mark_closing("nobody") is None
@@ -135,7 +135,7 @@ def test_entering_puts_the_channel_into_the_map(store: Store, clock: Clock) -> N
     assert store.enter_channel(_row(clock), most=9) is Write.DONE
     found = store.connection("c1")
     assert found is not None
-    assert found.channels == {"orders": Membership(0, 5)}
+    assert found.channels == {"orders": Membership(0, 5, clock())}
     assert found.dialect == "action"
 
 
@@ -172,7 +172,7 @@ def test_leaving_takes_the_channel_out_and_remembers_the_order(store: Store, clo
     store.add_connection(_connection(clock))
     store.enter_channel(_row(clock), most=9)
 
-    assert store.leave_channel("c1", "orders", Left(7, clock())) == Membership(0, 5)
+    assert store.leave_channel("c1", "orders", Left(7, clock())) == Membership(0, 5, clock())
     found = store.connection("c1")
     assert found is not None
     assert (found.channels, found.left) == ({}, {"orders": Left(7, clock())})
@@ -204,7 +204,7 @@ def test_a_server_leaves_by_the_order_that_entered(store: Store, clock: Clock) -
     store.add_connection(_connection(clock))
     store.enter_channel(_row(clock), most=9)
 
-    assert store.leave_channel("c1", "orders", Left(5, clock())) == Membership(0, 5)
+    assert store.leave_channel("c1", "orders", Left(5, clock())) == Membership(0, 5, clock())
     assert store.enter_channel(_row(clock, order=6), most=9) is Write.DONE
 
 
@@ -236,6 +236,17 @@ def test_a_row_is_read_as_it_was_stored(store: Store, clock: Clock) -> None:
 
     assert store.put_subscription(row)
     assert _rows(store) == [row]
+
+
+def test_one_row_is_read_by_its_key(store: Store, clock: Clock) -> None:
+    row = _row(clock)
+    store.put_subscription(row)
+
+    assert store.subscription("orders", 0, "c1") == row
+    assert store.subscription("orders", 0, "c2") is None
+    assert store.subscription("orders", 1, "c1") is None
+    clock.now += 101
+    assert store.subscription("orders", 0, "c1") is None
 
 
 def test_a_row_gives_way_only_to_a_higher_order(store: Store, clock: Clock) -> None:

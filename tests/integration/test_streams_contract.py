@@ -118,19 +118,20 @@ def test_a_slot_is_read_as_it_was_written(streams: Streams, clock: Clock) -> Non
     assert streams.oldest("orders", after=0, limit=9) == streams.newest("orders", after=0, limit=9)
 
 
-def test_a_slot_is_written_once(streams: Streams, clock: Clock) -> None:
+def test_a_tombstone_keeps_a_late_writer_out(streams: Streams, clock: Clock) -> None:
     _allocate(streams)
-    tombstone = Slot(1, "e1", None, clock() + 10)
+    tombstone = Slot(1, "e1", None, clock() + 10, lost=True)
 
     assert streams.write("orders", tombstone)
     assert not streams.write("orders", _slot(clock, 1))
     assert streams.newest("orders", after=0, limit=9).slots == (tombstone,)
 
 
-def test_one_of_many_writers_of_an_offset_wins(streams: Streams, clock: Clock) -> None:
+def test_a_writer_or_one_of_many_tombstones_wins(streams: Streams, clock: Clock) -> None:
     _allocate(streams)
+    slots = [_slot(clock, 1), *(Slot(1, "e1", None, clock() + 10) for _ in range(7))]
     with ThreadPoolExecutor(8) as pool:
-        wins = list(pool.map(lambda _: streams.write("orders", _slot(clock, 1)), range(8)))
+        wins = list(pool.map(lambda slot: streams.write("orders", slot), slots))
 
     assert wins.count(True) == 1
 
@@ -216,7 +217,7 @@ def test_one_holds_a_shard_and_the_others_ring(streams: Streams, clock: Clock) -
 
 
 def _reached(clock: Clock, holder: str, offset: int, rings: int) -> Reached:
-    return Reached(holder, Position(offset, "e1"), rings, clock() + 30, recheck_at=7.5)
+    return Reached(holder, Position(offset, "e1"), rings, clock() + 30)
 
 
 def test_a_rung_shard_stays_held_until_its_holder_has_looked_again(
@@ -227,7 +228,7 @@ def test_a_rung_shard_stays_held_until_its_holder_has_looked_again(
     streams.take("orders", 0, "b", until=clock() + 30)
     again = streams.advance("orders", 0, _reached(clock, "a", 5, taken.rings))
 
-    assert again == Cursor(sent=5, epoch="e1", rings=2, recheck_at=7.5)
+    assert again == Cursor(sent=5, epoch="e1", rings=2)
     assert streams.take("orders", 0, "c", until=clock() + 30) is None
     assert streams.advance("orders", 0, _reached(clock, "a", 6, 3)) is None
     freed = streams.take("orders", 0, "c", until=clock() + 30)
@@ -242,6 +243,19 @@ def test_a_lease_that_ran_out_is_taken_over(streams: Streams, clock: Clock) -> N
 
     assert streams.advance("orders", 0, _reached(clock, "a", 9, 9)) is None
     assert streams.cursor("orders", 0).sent == 0
+
+
+def test_taking_again_what_one_holds_is_taking_it(streams: Streams, clock: Clock) -> None:
+    """The answer to a write may be lost, and the write made again."""
+    assert streams.take("orders", 0, "a", until=clock() + 30) is not None
+    assert streams.take("orders", 0, "a", until=clock() + 30) is not None
+
+
+def test_writing_again_what_was_written_is_writing_it(streams: Streams, clock: Clock) -> None:
+    _allocate(streams)
+
+    assert streams.write("orders", _slot(clock, 1))
+    assert streams.write("orders", _slot(clock, 1))
 
 
 def test_one_of_many_takers_holds_a_shard(streams: Streams, clock: Clock) -> None:

@@ -10,6 +10,7 @@ from chalicelib import bootstrap
 from chalicelib.channels import Channels, Options
 from chalicelib.model import Publication
 from chalicelib.ports import Store, Streams
+from chalicelib.protocol.commands import Subscribe
 from chalicelib.settings import Settings
 from chalicelib.store.memory import MemoryStore, MemoryStreams
 from chalicelib.streams import Log
@@ -129,6 +130,13 @@ class World:
         """Write into a stream, as a publisher that dies before it rings the shards."""
         log = Log(self.streams, clock=self.clock, sleep=self.clock.sleep, new_id=self.new_id)
         assert log.append(channel, options, Publication(data)) is not None
+
+    def begin_join(self, connection_id: str, channel: str) -> None:
+        """Subscribe a client by a process that dies before the row goes live."""
+        connection = self.store.connection(connection_id)
+        assert connection is not None
+        ask = Subscribe(channel)
+        self.app.subscriptions.begin(connection, connection.dialect, 2, ask, wait=0)
 
     def delete_expired(self) -> None:
         """Do what DynamoDB does some time after items expire."""

@@ -103,3 +103,18 @@ def test_a_sweep_goes_on_where_the_last_one_ran_out_of_time(
 
     assert visited == [100, 100, 50]
     assert all(world.transport.frames[each].count(b"{}") == 1 for each in ids)
+
+
+def test_a_join_that_was_never_finished_is_asked_to_come_back() -> None:
+    """Its process died between the reply and going live: its client believes that it hears all."""
+    world = World()
+    _connected(world, "c1", "c2")
+    world.say("c2", {"id": 2, "subscribe": {"channel": "kept:a"}})
+    world.begin_join("c1", "kept:a")
+    world.app.sweep.run()
+    assert world.transport.closed == []
+
+    world.clock.now += limits.JOIN_SECONDS + 1
+    world.app.sweep.run()
+    assert world.heard("c1")[-1]["push"]["disconnect"]["code"] == 3010
+    assert world.transport.closed == ["c1"]

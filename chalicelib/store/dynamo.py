@@ -116,8 +116,9 @@ class DynamoStore:
 
     def remove_connection(self, connection_id: str) -> Connection | None:
         key = keys.connection_key(connection_id)
-        item = self._table.delete(key, ReturnValues="ALL_OLD").item
-        return keys.read_connection(item) if item else None
+        # Without the condition DynamoDB Local gives the old item to several of those that race.
+        removed = self._table.delete(key, ConditionExpression=EXISTS, ReturnValues="ALL_OLD")
+        return keys.read_connection(removed.item) if removed.done else None
 
     BUCKETS = keys.CONNECTION_BUCKETS
 

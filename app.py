@@ -8,12 +8,13 @@ from chalice.app import Chalice, CloudWatchEvent, Rate, SQSEvent, WebsocketEvent
 from chalicelib import bootstrap, logs
 from chalicelib.api import server
 from chalicelib.dispatch import sqs
+from chalicelib.protocol import handshake
 
 app = Chalice(app_name="carillon")
 app.experimental_feature_flags.update(["WEBSOCKETS"])
 app.register_blueprint(server.blueprint)
 
-Handled = dict[str, int]
+Handled = dict[str, Any]
 
 
 @app.middleware("websocket")
@@ -30,8 +31,10 @@ def let_nothing_out(event: WebsocketEvent, handler: Callable[[WebsocketEvent], H
 def websocket_connect(event: WebsocketEvent) -> Handled:
     context = _context(event)
     bootstrap.endpoint().learn(api_id=context["apiId"], domain=event.domain_name, stage=event.stage)
-    taken = bootstrap.hub().connect(event.connection_id, context["connectedAt"] / 1000)
-    return {"statusCode": 200 if taken else 500}
+    shaken = handshake.read(event.to_dict().get("headers", {}))
+    connected_at = context["connectedAt"] / 1000
+    taken = bootstrap.hub().connect(event.connection_id, connected_at, shaken.token)
+    return {"statusCode": 200 if taken else 401, "headers": shaken.answer}
 
 
 @app.on_ws_message()

@@ -27,6 +27,7 @@ from chalicelib.settings import Settings, environ
 from chalicelib.streams import Log
 from chalicelib.subscriptions import Subscriptions
 from chalicelib.sweep import Sweep
+from chalicelib.tokens import Verifier
 
 _A = TypeVar("_A")
 _R = TypeVar("_R")
@@ -110,6 +111,8 @@ def build(  # noqa: PLR0913 everything that the world hands in
         notifier=app_side,
         channels=settings.channels,
         methods=rpc.registry,
+        verifier=Verifier(settings.tokens, clock=clock),
+        clock=clock,
         allow_anonymous=settings.allow_anonymous,
         ping=settings.ping,
         parallel=parallel,

@@ -183,28 +183,6 @@ class Channels:
             raise ClientError(ErrorCode.PERMISSION_DENIED)
         return options
 
-    def check_subscribe(self, channel: str, user: str) -> Options:
-        """Raises: ClientError 102, 103 or 107."""
-        return self.may(Operation.SUBSCRIBE, channel, Caller(user))
-
-    def check_publish(self, channel: str, user: str, *, subscribed: bool) -> Options:
-        """Raises: ClientError 102, 103 or 107."""
-        return self.may(Operation.PUBLISH, channel, Caller(user, subscribed=subscribed))
-
-    def check_history(self, channel: str, user: str, *, subscribed: bool) -> Options:
-        """Raises: ClientError 102, 103, 107, or 108 where the channel keeps none."""
-        options = self.may(Operation.HISTORY, channel, Caller(user, subscribed=subscribed))
-        if not options.keeps_history:
-            raise ClientError(ErrorCode.NOT_AVAILABLE, "the channel keeps no history")
-        return options
-
-    def check_presence(self, channel: str, user: str, *, subscribed: bool) -> Options:
-        """Raises: ClientError 102, 103, 107, or 108 where the channel has none."""
-        options = self.may(Operation.PRESENCE, channel, Caller(user, subscribed=subscribed))
-        if not options.presence:
-            raise ClientError(ErrorCode.NOT_AVAILABLE, "the channel has no presence")
-        return options
-
 
 def _check(name: str, options: Options) -> None:
     """Raises: ConfigError for options that make no sense, or not together."""

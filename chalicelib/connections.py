@@ -33,14 +33,17 @@ class Connections:
         """Remove connections that exist no longer, and their subscriptions."""
         self._take_all(self._store.remove_connection, ids)
 
-    def cut(self, ids: Iterable[str], why: Disconnect) -> None:
+    def cut(self, ids: Iterable[str], why: Disconnect, *, dialect: str = "") -> None:
         """Take connections' subscriptions, then tell them why, then close them.
+
+        ``dialect`` is what those are told in that have none yet.
 
         In this order, so that a client which is not told, or does not hear, gets nothing more.
         A connection that could not be closed stays marked as closing.
         """
         closing = self._take_all(self._store.mark_closing, ids)
-        self._tell(Post(c.id, _farewell(c.dialect, why)) for c in closing if c.dialect)
+        spoken = [(c.id, c.dialect or dialect) for c in closing]
+        self._tell(Post(each, _farewell(speech, why)) for each, speech in spoken if speech)
         self.close([c.id for c in closing])
 
     def post(self, post: Post) -> bool:
@@ -63,7 +66,7 @@ class Connections:
         self, take: Callable[[str], Connection | None], ids: Iterable[str]
     ) -> Sequence[Connection]:
         taken = [c for c in self._parallel(take, list(ids)) if c is not None]
-        self._store.remove_subscriptions(row for c in taken for row in c.subscriptions)
+        self._store.remove_rows(taken)
         # One that was closing already has left: whoever marked it told so.
         self._when_left([row for c in taken if not c.closing for row in c.subscriptions])
         return taken

@@ -4,6 +4,7 @@ CarillonError
 ├── ConfigError        a setting is missing or malformed: no handler works until it is mended
 ├── StoreError         the table did not take or give what it must
 ├── ClientError        the answer to one command; the connection stays open
+├── DisconnectError    the connection is told why, then closed
 ├── TokenInvalidError  not a token of ours, or not for this use: no other try will do better
 ├── TokenExpiredError  was valid once: the client is to bring a newer one
 └── KeysUnavailableError  the keys that tokens are checked with cannot be fetched: try later
@@ -47,6 +48,7 @@ class ErrorCode(Enum):
     LIMIT_EXCEEDED = (106, "limit exceeded", False)
     BAD_REQUEST = (107, "bad request", False)
     NOT_AVAILABLE = (108, "not available", False)
+    TOKEN_EXPIRED = (109, "token expired", False)
     UNRECOVERABLE_POSITION = (112, "unrecoverable position", False)
     CONCURRENT_PAGINATION = (113, "concurrent pagination", False)
 
@@ -78,21 +80,30 @@ class UnsubscribeCode(IntEnum):
 
     SERVER = 2000
     INSUFFICIENT_STATE = 2500
+    EXPIRED = 2501
 
 
 class DisconnectCode(Enum):
     """Why a connection is closed; below 3500 the client comes back by itself."""
 
-    CONNECTION_CLOSED = (3000, "connection closed")
+    EXPIRED = (3005, "connection expired")
     SLOW = (3008, "slow")
     INSUFFICIENT_STATE = (3010, "insufficient state")
     STATE_INVALIDATED = (3014, "state invalidated")
+    INVALID_TOKEN = (3500, "invalid token")
     FORCE_NO_RECONNECT = (3503, "force disconnect")
-    NOT_ALLOWED = (3507, "permission denied")
 
     def __init__(self, code: int, reason: str) -> None:
         self.code = code
         self.reason = reason
+
+
+class DisconnectError(CarillonError):
+    """The connection cannot go on; it is told why and then closed."""
+
+    def __init__(self, why: DisconnectCode) -> None:
+        super().__init__(why)
+        self.why = why
 
 
 class TokenInvalidError(CarillonError):

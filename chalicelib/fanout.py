@@ -64,10 +64,15 @@ class Fanout:
         self, channel: str, message: Push, *, to: Callable[[Subscription], bool] = lambda _: True
     ) -> Report:
         """Send a message to every subscription of a channel that ``to`` picks."""
-        return self._send(self._once(channel, message, to))
+        expired: list[str] = []
+        return self._send(self._once(channel, message, to, expired), expired=expired)
 
     def _once(
-        self, channel: str, message: Push, to: Callable[[Subscription], bool]
+        self,
+        channel: str,
+        message: Push,
+        to: Callable[[Subscription], bool],
+        expired: list[str],
     ) -> Iterator[Post]:
         """A post a subscription; the message is encoded once a dialect."""
         frames: dict[str, tuple[bytes, ...]] = {}
@@ -76,7 +81,9 @@ class Fanout:
                 for row in page:
                     if row.dialect not in frames:
                         frames[row.dialect] = DIALECTS[row.dialect].frames([message])
-                    if to(row):
+                    if 0 < row.skip_after <= self._clock():
+                        expired.append(row.connection_id)
+                    elif to(row):
                         yield Post(row.connection_id, frames[row.dialect])
 
     # -- What a shard is due
@@ -133,7 +140,7 @@ class Fanout:
         due = _Due(channel, shard, began, head.epoch, stretch)
         report = Report()
         if stretch.upto > began:
-            report = self._send(self._posts(due), due.stale)
+            report = self._send(self._posts(due), stale=due.stale, expired=due.expired)
         done = stretch.upto >= head.top or stretch.upto == began
         return _Step(report, Position(stretch.upto, head.epoch), done)
 
@@ -143,8 +150,9 @@ class Fanout:
             joining = [row for row in page if row.joining_since]
             joined = self._parallel(lambda row: self._pass_over(due, row), joining)
             for row in (*(row for row in page if not row.joining_since), *filter(None, joined)):
-                frames = due.frames(row)
-                if frames:
+                if 0 < row.skip_after <= self._clock():
+                    due.expired.append(row.connection_id)
+                elif frames := due.frames(row):
                     yield Post(row.connection_id, frames)
 
     def _pass_over(self, due: "_Due", row: Subscription) -> Subscription | None:
@@ -158,7 +166,9 @@ class Fanout:
 
     # -- Outcomes
 
-    def _send(self, posts: Iterator[Post], stale: Sequence[str] = ()) -> Report:
+    def _send(
+        self, posts: Iterator[Post], *, stale: Sequence[str] = (), expired: Sequence[str] = ()
+    ) -> Report:
         delivered, gone, failed = 0, [], []
         for connection_id, outcome in self._transport.send(posts, within=limits.FANOUT_SECONDS):
             match outcome:
@@ -171,6 +181,7 @@ class Fanout:
         self._connections.forget(gone)
         self._connections.cut(failed, Disconnect.of(DisconnectCode.SLOW))
         self._connections.cut(stale, Disconnect.of(DisconnectCode.INSUFFICIENT_STATE))
+        self._connections.cut(expired, Disconnect.of(DisconnectCode.EXPIRED))
         return Report(delivered, len(gone), len(failed))
 
 
@@ -194,6 +205,7 @@ class _Due:
         self.shard = shard
         self.stretch = stretch
         self.stale: list[str] = []
+        self.expired: list[str] = []
         self._sent = sent
         self._epoch = epoch
         self._excludes = any(each.exclude for each in stretch.publications)

@@ -77,6 +77,10 @@ PUBLICATION_BYTES = 120 * 1024
 # Seconds for which a learnt management endpoint is believed before it is read again.
 ENDPOINT_SECONDS = 60
 
+# Seconds for which a token that has ended still carries its connection or subscription, so that
+# a refresh in time costs nothing; Centrifugo's default.
+TOKEN_GRACE_SECONDS = 25
+
 # Seconds between two sweeps, that one of them may take, and in which all connections are visited
 # where no ping interval says so. Ten idle minutes cut a socket.
 SWEEP_EVERY_SECONDS = 60

@@ -52,6 +52,11 @@ class ClientInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     conn_info: msgspec.Raw | None = None
 
 
+def client_info(user: str, client: str, info: str) -> ClientInfo:
+    """Who somebody is, with what their token says of them."""
+    return ClientInfo(user, client, msgspec.Raw(info.encode()) if info else None)
+
+
 @dataclass(frozen=True, slots=True)
 class Publication:
     """One event in a channel; ``data`` is the publisher's JSON, on one line, never parsed.
@@ -166,18 +171,32 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a connection belongs to, by its token; all empty for an anonymous one.
+
+    ``info`` (JSON, shown to other clients) and ``capabilities`` (see capabilities.py) are texts;
+    ``ends_at``: when the token ends, in seconds since the epoch, 0: never.
+    """
+
+    user: str = ""
+    info: str = ""
+    capabilities: str = ""
+    ends_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Connection:
     """One WebSocket, named by API Gateway's connection id, which is also the client id.
 
-    ``dialect`` is empty until the connection has identified itself; ``user`` is empty for an
-    anonymous one. Times are seconds since the epoch.
+    ``dialect`` is empty until the connection has identified itself. Times are seconds
+    since the epoch.
     """
 
     id: str
     connected_at: float
     expires_at: float
     dialect: str = ""
-    user: str = ""
+    identity: Identity = Identity()
     closing: bool = False
     channels: Mapping[str, Membership] = field(default_factory=dict)
     left: Mapping[str, Left] = field(default_factory=dict)
@@ -199,13 +218,18 @@ class Connection:
                 dialect=self.dialect,
                 expires_at=self.expires_at,
                 user=self.user,
+                info=self.identity.info,
             )
             for channel, entry in self.channels.items()
         ]
 
     @property
-    def info(self) -> ClientInfo:
-        return ClientInfo(user=self.user, client=self.id)
+    def user(self) -> str:
+        return self.identity.user
+
+    @property
+    def client_info(self) -> ClientInfo:
+        return client_info(self.user, self.id, self.identity.info)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +238,8 @@ class Subscription:
 
     It is ``joining`` since that time, or live (0): then it gets what comes after the offset
     ``deliver_after`` of the stream's life ``epoch``. ``missed`` is the last offset that it was
-    not sent because it was joining.
+    not sent because it was joining. ``skip_after``: when the token that it rests on is over, its
+    grace included; 0: never.
     """
 
     channel: str
@@ -225,6 +250,8 @@ class Subscription:
     expires_at: float
     batch: bool = False
     user: str = ""
+    info: str = ""
+    skip_after: float = 0.0
     hears_joins: bool = False
     joining_since: float = 0.0
     deliver_after: int = 0
@@ -232,5 +259,5 @@ class Subscription:
     missed: int = 0
 
     @property
-    def info(self) -> ClientInfo:
-        return ClientInfo(user=self.user, client=self.connection_id)
+    def client_info(self) -> ClientInfo:
+        return client_info(self.user, self.connection_id, self.info)

@@ -252,7 +252,11 @@ class Notifier:
         _check(options.presence, "the channel has no presence")
         return self._presence.members(channel, options)
 
-    # -- To one client
+    # -- To clients
+
+    def clients_of(self, user: str) -> list[str]:
+        """The ids of a user's connections; of some that are no more, maybe."""
+        return self._store.connections_of(user)
 
     def subscribe(self, client: str, channel: str, since: Position | None = None) -> None:
         """Put a client into a channel and tell it; nothing happens if it is in, or unknown.

@@ -10,6 +10,7 @@ from chalicelib.model import (
     Cursor,
     Delivery,
     Head,
+    Identity,
     Left,
     Membership,
     Page,
@@ -94,8 +95,19 @@ class Store(Protocol):
         """The connection, unless it is unknown, gone or expired."""
         ...
 
-    def identify(self, connection_id: str, *, dialect: str, user: str) -> bool:
-        """Give an open connection its dialect and user, once; False: it has them or is not open."""
+    def identify(self, connection_id: str, dialect: str, identity: Identity) -> bool:
+        """Give an open connection its dialect and identity, once.
+
+        False: it has a dialect already, or is not open.
+        """
+        ...
+
+    def renew(self, connection_id: str, identity: Identity) -> bool:
+        """Replace the identity of an open connection by one of the same user; False: it is not."""
+        ...
+
+    def connections_of(self, user: str) -> list[str]:
+        """The ids of a user's connections; of some that are no more, maybe."""
         ...
 
     def enter_channel(self, subscription: Subscription, *, most: int) -> Write:
@@ -158,8 +170,12 @@ class Store(Protocol):
         """Delete the row of this connection in this channel, unless a higher order put it there."""
         ...
 
-    def remove_subscriptions(self, subscriptions: Iterable[Subscription]) -> None:
-        """Delete rows whatever their order: for a connection that is no more."""
+    def extend(self, subscription: Subscription, skip_after: float) -> None:
+        """Let a row that is there rest on its token until then."""
+        ...
+
+    def remove_rows(self, connections: Iterable[Connection]) -> None:
+        """Delete all rows of connections that are no more, whatever their order."""
         ...
 
     def subscriptions(self, channel: str, shard: int) -> Iterator[Sequence[Subscription]]:

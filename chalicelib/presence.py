@@ -23,7 +23,7 @@ class Presence:
     def members(self, channel: str, options: Options) -> dict[str, ClientInfo]:
         """Everybody in a channel, by client id."""
         return {
-            row.connection_id: row.info
+            row.connection_id: row.client_info
             for shard in range(options.all_shards)
             for page in self._store.subscriptions(channel, shard)
             for row in page
@@ -31,11 +31,11 @@ class Presence:
 
     def joined(self, row: Subscription) -> None:
         """Tell a channel that a subscription is live."""
-        self._announce([Join(row.channel, row.info)])
+        self._announce([Join(row.channel, row.client_info)])
 
     def left(self, rows: Iterable[Subscription]) -> None:
         """Tell channels that subscriptions have ended."""
-        self._announce([Leave(row.channel, row.info) for row in rows])
+        self._announce([Leave(row.channel, row.client_info) for row in rows])
 
     def _announce(self, pushes: list[Join] | list[Leave]) -> None:
         """Send pushes, and those that they lead to: a recipient that is gone leaves as well."""

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from os import environ as environ  # noqa: TID251 the one reader; rotating credentials pass it on
 from pathlib import Path
 
+from chalicelib.apikeys import KEY_CHARACTERS, ApiKeys
 from chalicelib.channels import DURATION, Channels, seconds_of
 from chalicelib.errors import ConfigError
+from chalicelib.tokens import TokenConfig
 
 HERE = Path(__file__).parent
 PING_SECONDS = 540
@@ -26,7 +28,8 @@ class Settings:
         stage: The Chalice stage; only ``local`` runs without secrets.
         region: The AWS region, which Lambda sets.
         table: The DynamoDB table's name.
-        api_keys: What callers of the HTTP API present; any of them will do.
+        api_keys: What callers of the HTTP API present, and what each may touch.
+        tokens: What the tokens of clients are checked with.
         channels: Namespaces and their options.
         allow_anonymous: Whether a connection without a token may do anything at all.
         fanout_queue_url: The FIFO queue of doorbells; empty: publishers drain shards themselves.
@@ -39,7 +42,8 @@ class Settings:
     stage: str
     region: str
     table: str
-    api_keys: tuple[str, ...]
+    api_keys: ApiKeys
+    tokens: TokenConfig
     channels: Channels
     allow_anonymous: bool = False
     fanout_queue_url: str = ""
@@ -55,14 +59,24 @@ class Settings:
     @classmethod
     def parse(cls, env: Mapping[str, str]) -> "Settings":
         """Raises: ConfigError, which names the key."""
-        stage = env.get("STAGE", "")
-        if stage != "local":
-            raise ConfigError("STAGE", f"only local runs until tokens exist, this is {stage!r}")
+        stage = _required(env, "STAGE")
+        tokens = TokenConfig(
+            hmac_secret=env.get("TOKEN_HMAC_SECRET", ""),
+            public_key=env.get("TOKEN_PUBLIC_KEY", ""),
+            jwks_url=env.get("TOKEN_JWKS_URL", ""),
+            audience=env.get("TOKEN_AUDIENCE", ""),
+            issuer=env.get("TOKEN_ISSUER", ""),
+        )
+        if stage != "local" and not tokens.checks_tokens:
+            problem = "is missing, and so are TOKEN_PUBLIC_KEY and TOKEN_JWKS_URL: one is needed"
+            raise ConfigError("TOKEN_HMAC_SECRET", problem)
+        key_characters = 1 if stage == "local" else KEY_CHARACTERS
         return cls(
             stage=stage,
             region=env.get("AWS_REGION") or _required(env, "AWS_DEFAULT_REGION"),
             table=_required(env, "TABLE"),
-            api_keys=tuple(filter(None, map(str.strip, _required(env, "API_KEYS").split(",")))),
+            api_keys=ApiKeys.parse(_required(env, "API_KEYS"), min_characters=key_characters),
+            tokens=tokens,
             channels=Channels.parse(_channels(env.get("CHANNELS", ""))),
             allow_anonymous=_flag(env, "ALLOW_ANONYMOUS"),
             fanout_queue_url=env.get("FANOUT_QUEUE_URL", "").strip(),

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from msgspec import structs
+
 from chalicelib import limits
 from chalicelib.channels import Channels, Options, shard_of
 from chalicelib.connections import Connections
@@ -27,6 +29,7 @@ from chalicelib.protocol.commands import (
     fitting,
 )
 from chalicelib.streams import Log, Recovery
+from chalicelib.tokens import SubscriptionClaims
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +78,18 @@ class Subscriptions:
     # -- Entering: the row joins, the reply is posted, the row goes live
 
     def begin(
-        self, connection: Connection, dialect: str, order: int, ask: Subscribe, *, wait: float
+        self,
+        connection: Connection,
+        dialect: str,
+        order: int,
+        ask: Subscribe,
+        *,
+        wait: float,
+        claims: SubscriptionClaims | None = None,
     ) -> Joining:
         """Put a connection into a channel, up to the point where it is told so.
+
+        ``claims``: of the subscription token that lets it in, if it needed one.
 
         Where it is in the channel already, an unsubscribe that was sent before may still be on
         its way: it is awaited for ``wait`` seconds.
@@ -95,14 +107,17 @@ class Subscriptions:
             expires_at=connection.expires_at,
             batch=ask.batch,
             user=connection.user,
+            info=_info(connection, claims),
+            skip_after=rests_until(connection.identity.ends_at, claims),
             hears_joins=options.force_push_join_leave or ask.join_leave,
             joining_since=self._clock() if options.keeps_history else 0.0,
         )
         self._enter(row, connection, wait)
+        life = self._life(claims)
         if not options.keeps_history:
-            return Joining(row, options, SubscribeResult())
+            return Joining(row, options, life)
         try:
-            return self._read(row, options, ask)
+            return self._read(row, options, ask, life)
         except Exception:
             self.leave(connection, ask.channel, order)
             raise
@@ -139,7 +154,15 @@ class Subscriptions:
             found = self._store.connection(row.connection_id)
         return looks
 
-    def _read(self, row: Subscription, options: Options, ask: Subscribe) -> Joining:
+    def _life(self, claims: SubscriptionClaims | None) -> SubscribeResult:
+        """What a subscriber is told of its token's end."""
+        if claims is None or not claims.expire_at:
+            return SubscribeResult()
+        return SubscribeResult(expires=True, ttl=max(1, int(claims.expire_at - self._clock())))
+
+    def _read(
+        self, row: Subscription, options: Options, ask: Subscribe, life: SubscribeResult
+    ) -> Joining:
         """Read the stream for a row that is in place, so that nothing falls in between."""
         recovery = self._recover(options, ask)
         if ask.recover and not recovery.recovered and ask.flag & REJECT_UNRECOVERED:
@@ -151,7 +174,8 @@ class Subscriptions:
         room = fitting(recovery.publications, limits.REPLY_BYTES)
         shown = recovery.publications[:room]
         position = recovery.position
-        result = SubscribeResult(
+        result = structs.replace(
+            life,
             recoverable=recoverable,
             positioned=positioned,
             epoch=position.epoch if positioned else "",
@@ -219,11 +243,25 @@ class Subscriptions:
             dialect=connection.dialect,
             expires_at=0,
             user=connection.user,
+            info=connection.identity.info,
         )
         self._store.remove_subscription(row)
         if left is not None:
             self._presence.left([row])
         return left is not None
+
+
+def _info(connection: Connection, claims: SubscriptionClaims | None) -> str:
+    """What others see of a subscriber: what its subscription token says, else its own."""
+    if claims is not None and claims.info is not None:
+        return bytes(claims.info).decode()
+    return connection.identity.info
+
+
+def rests_until(ends_at: float, claims: SubscriptionClaims | None) -> float:
+    """When a row is sent to no more: its tokens' earlier end, and the grace; 0: never."""
+    ends = [end for end in (ends_at, claims.expire_at if claims else 0) if end]
+    return min(ends) + limits.TOKEN_GRACE_SECONDS if ends else 0.0
 
 
 def _overtaken() -> ClientError:

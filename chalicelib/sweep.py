@@ -115,6 +115,11 @@ class Sweep:
         swept.visited += len(page)
         swept.gone += len(gone)
         swept.closed += len(closing)
+        over = self._clock() - limits.TOKEN_GRACE_SECONDS
+        self._connections.cut(
+            [c.id for c in page if not c.closing and 0 < c.identity.ends_at <= over],
+            Disconnect.of(DisconnectCode.EXPIRED),
+        )
         self._connections.cut(
             [c.id for c in page if self._has_died_joining(c)],
             Disconnect.of(DisconnectCode.INSUFFICIENT_STATE),

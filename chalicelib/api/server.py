@@ -4,8 +4,7 @@ https://centrifugal.dev/docs/server/server_api
 """
 
 import base64
-import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, ClassVar
 
@@ -13,6 +12,7 @@ import msgspec
 from chalice.app import Blueprint, Request, Response
 
 from chalicelib import bootstrap, limits, logs
+from chalicelib.apikeys import Grant
 from chalicelib.errors import ClientError, ConfigError, DisconnectCode, ErrorCode
 from chalicelib.hub import VERSION
 from chalicelib.model import Disconnect, Position
@@ -33,6 +33,10 @@ class Call(msgspec.Struct, frozen=True):
     """The root of the methods: its fields are the request's, ``run`` yields the result's."""
 
     path: ClassVar[str]
+
+    def touched(self) -> Sequence[str]:
+        """The channels that the call is about, all of which its key must open; none: everything."""
+        return ()
 
     def run(self, notifier: Notifier) -> object:
         raise ClientError(ErrorCode.METHOD_NOT_FOUND)
@@ -69,7 +73,7 @@ class Payload(Call, frozen=True, kw_only=True):
         try:
             decoded = base64.b64decode(self.b64data, validate=True)
             msgspec.json.decode(decoded.decode())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             detail = f"b64data: expected JSON in base64; {error}"
             raise ClientError(ErrorCode.BAD_REQUEST, detail) from error
         return msgspec.Raw(decoded)
@@ -79,6 +83,9 @@ class Publish(Payload, frozen=True, kw_only=True):
     path = "publish"
     channel: str
 
+    def touched(self) -> Sequence[str]:
+        return (self.channel,)
+
     def run(self, notifier: Notifier) -> object:
         return self.publish(notifier, self.channel)
 
@@ -87,35 +94,54 @@ class Broadcast(Payload, frozen=True, kw_only=True):
     path = "broadcast"
     channels: Annotated[list[str], msgspec.Meta(min_length=1, max_length=limits.BROADCAST_CHANNELS)]
 
+    def touched(self) -> Sequence[str]:
+        return self.channels
+
     def run(self, notifier: Notifier) -> object:
         publish = partial(self.publish, notifier)
         responses = [_outcome(partial(publish, channel), key="result") for channel in self.channels]
         return {"responses": responses}
 
 
-class OfClient(Call, frozen=True, kw_only=True):
-    """A method about the connections of a user; until there are users, about one client."""
+class OfClients(Call, frozen=True, kw_only=True):
+    """A method about one client, which is the user's if that is given too, or all of a user's."""
 
-    client: str
+    client: str = ""
     user: str = ""
 
+    def clients(self, notifier: Notifier) -> Sequence[str]:
+        if not self.client and not self.user:
+            raise ClientError(ErrorCode.BAD_REQUEST, "one of user and client is required")
+        if not self.client:
+            return notifier.clients_of(self.user)
+        known = not self.user or self.client in notifier.clients_of(self.user)
+        return (self.client,) if known else ()
 
-class Subscribe(OfClient, frozen=True, kw_only=True):
+
+class Subscribe(OfClients, frozen=True, kw_only=True):
     path = "subscribe"
     channel: str
     recover_since: Position | None = None
 
+    def touched(self) -> Sequence[str]:
+        return (self.channel,)
+
     def run(self, notifier: Notifier) -> object:
-        notifier.subscribe(self.client, self.channel, self.recover_since)
+        for client in self.clients(notifier):
+            notifier.subscribe(client, self.channel, self.recover_since)
         return {}
 
 
-class Unsubscribe(OfClient, frozen=True, kw_only=True):
+class Unsubscribe(OfClients, frozen=True, kw_only=True):
     path = "unsubscribe"
     channel: str
 
+    def touched(self) -> Sequence[str]:
+        return (self.channel,)
+
     def run(self, notifier: Notifier) -> object:
-        notifier.unsubscribe(self.client, self.channel)
+        for client in self.clients(notifier):
+            notifier.unsubscribe(client, self.channel)
         return {}
 
 
@@ -126,22 +152,33 @@ class Reason(msgspec.Struct, frozen=True):
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=123)]
 
 
-class Close(OfClient, frozen=True, kw_only=True):
+class Close(OfClients, frozen=True, kw_only=True):
     path = "disconnect"
     disconnect: Reason | None = None
+    whitelist: list[str] = []
 
     def run(self, notifier: Notifier) -> object:
         if self.disconnect:
             why = Disconnect(self.disconnect.code, self.disconnect.reason)
         else:
             why = Disconnect.of(DisconnectCode.FORCE_NO_RECONNECT)
-        notifier.disconnect(self.client, why)
+        for client in self.clients(notifier):
+            if client not in self.whitelist:
+                notifier.disconnect(client, why)
         return {}
 
 
-class History(Call, frozen=True, kw_only=True):
-    path = "history"
+class OfChannel(Call, frozen=True):
+    """A method about one channel."""
+
     channel: str
+
+    def touched(self) -> Sequence[str]:
+        return (self.channel,)
+
+
+class History(OfChannel, frozen=True, kw_only=True):
+    path = "history"
     limit: int = 0
     since: Position | None = None
     reverse: bool = False
@@ -155,26 +192,23 @@ class History(Call, frozen=True, kw_only=True):
         return {"publications": wire, "offset": top.offset, "epoch": top.epoch}
 
 
-class RemoveHistory(Call, frozen=True):
+class RemoveHistory(OfChannel, frozen=True):
     path = "history_remove"
-    channel: str
 
     def run(self, notifier: Notifier) -> object:
         notifier.remove_history(self.channel)
         return {}
 
 
-class Presence(Call, frozen=True):
+class Presence(OfChannel, frozen=True):
     path = "presence"
-    channel: str
 
     def run(self, notifier: Notifier) -> object:
         return {"presence": notifier.presence(self.channel)}
 
 
-class PresenceStats(Call, frozen=True):
+class PresenceStats(OfChannel, frozen=True):
     path = "presence_stats"
-    channel: str
 
     def run(self, notifier: Notifier) -> object:
         members = notifier.presence(self.channel).values()
@@ -247,6 +281,7 @@ _STATUS = {  # HTTP status by error code, for callers that ask for it; Centrifug
     ErrorCode.LIMIT_EXCEEDED: 400,
     ErrorCode.BAD_REQUEST: 400,
     ErrorCode.NOT_AVAILABLE: 501,
+    ErrorCode.TOKEN_EXPIRED: 401,
     ErrorCode.UNRECOVERABLE_POSITION: 416,
     ErrorCode.CONCURRENT_PAGINATION: 409,
 }
@@ -285,17 +320,26 @@ def _failure(status: int, reason: ErrorCode, detail: str) -> Response:
     return _json(status, {"error": {"code": reason.code, "message": message}})
 
 
-def _may_call(request: Request, keys: tuple[str, ...]) -> bool:
-    """Whether the request presents one of the keys, compared in constant time."""
-    given = request.headers.get("x-api-key", "")
+def _presented(request: Request) -> str:
+    """The key that a request presents."""
+    given: str = request.headers.get("x-api-key", "")
     scheme, _, credential = request.headers.get("authorization", "").partition(" ")
-    if not given and scheme.lower() == "apikey":
-        given = credential.strip()
-    matches = [hmac.compare_digest(given.encode(), key.encode()) for key in keys]
-    return any(matches)
+    return credential.strip() if not given and scheme.lower() == "apikey" else given
 
 
-def _handle(answer: Callable[[bytes, Notifier], dict[str, Any]]) -> Response:
+def _run(raw: bytes, path: str, grant: Grant, notifier: Notifier) -> object:
+    """Parse one call, see that its key opens what it touches, and make it."""
+    call: Call = _parse(raw, CALLS[path], path)
+    touched = call.touched()
+    if not (all(map(grant.touches, touched)) if touched else grant.everything):
+        raise ClientError(ErrorCode.PERMISSION_DENIED, "this API key does not open that")
+    return call.run(notifier)
+
+
+Answered = Callable[[bytes, Grant, Notifier], dict[str, Any]]
+
+
+def _handle(answer: Answered) -> Response:
     """Check the key and the body, and answer; API errors are HTTP 200, as Centrifugo has it."""
     try:
         settings = bootstrap.settings()
@@ -303,7 +347,8 @@ def _handle(answer: Callable[[bytes, Notifier], dict[str, Any]]) -> Response:
         logs.failure("configuration", problem=str(error))
         return _failure(500, ErrorCode.INTERNAL, "the service is not configured; see its log")
     request = blueprint.current_request
-    if not _may_call(request, settings.api_keys):
+    grant = settings.api_keys.match(_presented(request))
+    if grant is None:
         detail = "X-API-Key or Authorization: apikey is missing or wrong"
         return _failure(401, ErrorCode.UNAUTHORIZED, detail)
     raw = request.raw_body
@@ -313,9 +358,9 @@ def _handle(answer: Callable[[bytes, Notifier], dict[str, Any]]) -> Response:
         body.decode()
         if not isinstance(msgspec.json.decode(body), dict):
             raise ValueError("expected an object")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return _failure(400, ErrorCode.BAD_REQUEST, f"the body is not JSON: {error}")
-    answered = answer(body, bootstrap.notifier())
+    answered = answer(body, grant, bootstrap.notifier())
     status = 200
     if "error" in answered and request.headers.get("x-centrifugo-error-mode") == "transport":
         status = next(
@@ -325,13 +370,15 @@ def _handle(answer: Callable[[bytes, Notifier], dict[str, Any]]) -> Response:
 
 
 def _one(path: str) -> Response:
-    def answer(body: bytes, notifier: Notifier) -> dict[str, Any]:
-        return _outcome(lambda: _parse(body, CALLS[path], path).run(notifier), key="result")
+    def answer(body: bytes, grant: Grant, notifier: Notifier) -> dict[str, Any]:
+        return _outcome(lambda: _run(body, path, grant, notifier), key="result")
 
     return _handle(answer)
 
 
-def _run_named(command: Mapping[str, msgspec.Raw], notifier: Notifier) -> dict[str, Any]:
+def _run_named(
+    command: Mapping[str, msgspec.Raw], grant: Grant, notifier: Notifier
+) -> dict[str, Any]:
     """One command of a batch: the reply, under the method's own name."""
     names = list(command)
     if len(names) != 1 or names[0] not in CALLS:
@@ -342,13 +389,13 @@ def _run_named(command: Mapping[str, msgspec.Raw], notifier: Notifier) -> dict[s
     return _outcome(lambda: _parse(bytes(command[name]), CALLS[name], name).run(notifier), key=name)
 
 
-def _batch(body: bytes, notifier: Notifier) -> dict[str, Any]:
+def _batch(body: bytes, grant: Grant, notifier: Notifier) -> dict[str, Any]:
     try:
         batch = _parse(body, Batch, "batch")
     except ClientError as error:
         return {"error": {"code": error.reason.code, "message": error.message}}
     run = bootstrap.parallel() if batch.parallel else _in_order
-    return {"replies": run(lambda command: _run_named(command, notifier), batch.commands)}
+    return {"replies": run(lambda command: _run_named(command, grant, notifier), batch.commands)}
 
 
 def _in_order(function: Callable[[Any], Any], items: list[Any]) -> list[Any]:

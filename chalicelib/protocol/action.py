@@ -51,6 +51,8 @@ def decode(text: str) -> Sequence[Request | Reply]:
         return [Request(command_id, _command(head.action, text))]
     except UnicodeEncodeError:
         return [Reply(command_id, bad_request("the frame is not Unicode text"))]
+    except RecursionError:
+        return [Reply(command_id, bad_request("the frame is nested too deeply"))]
     except msgspec.ValidationError as error:
         return [Reply(command_id, bad_request(f"{describe(error, 'frame')}; {_SHAPE}"))]
     except msgspec.DecodeError as error:

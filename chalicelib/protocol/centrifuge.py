@@ -50,7 +50,7 @@ def recognises(text: str) -> bool:
     """Whether a first frame is of this dialect: its first line is `{}` or names a command."""
     try:
         fields = _fields.decode(text.split("\n", 1)[0])
-    except (msgspec.MsgspecError, UnicodeEncodeError):
+    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
         return False
     return "action" not in fields and (not fields or not COMMANDS.keys().isdisjoint(fields))
 
@@ -78,6 +78,8 @@ def _decode(lines: list[str]) -> Iterator[Request | Reply]:
             yield Reply(command_id, bad_request(describe(error, "command")))
         except UnicodeEncodeError:
             yield Reply(command_id, bad_request("the frame is not Unicode text"))
+        except RecursionError:
+            yield Reply(command_id, bad_request("the frame is nested too deeply"))
         except _UnknownCommandError as error:
             yield Reply(command_id, bad_request(str(error)))
 

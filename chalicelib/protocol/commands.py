@@ -27,11 +27,20 @@ class Command(msgspec.Struct, frozen=True):
     name: ClassVar[str]
 
 
+class Resume(msgspec.Struct, frozen=True):
+    """Where a client is in a channel that the server had put it into."""
+
+    recover: bool = False
+    offset: Offset = 0
+    epoch: str = ""
+
+
 class Connect(Command, frozen=True):
-    """The first command of a connection: who it is."""
+    """The first command of a connection: who it is, and what it knows of server-side channels."""
 
     name = "connect"
     token: str = ""
+    subs: dict[str, Resume] = {}
 
 
 REJECT_UNRECOVERED = 2  # a bit of Subscribe.flag: error 112 rather than `recovered: false`
@@ -46,6 +55,7 @@ class Subscribe(Command, frozen=True):
 
     name = "subscribe"
     channel: str
+    token: str = ""
     recover: bool = False
     epoch: str = ""
     offset: Offset = 0
@@ -95,6 +105,21 @@ class PresenceStats(Command, frozen=True):
     channel: str
 
 
+class Refresh(Command, frozen=True):
+    """A newer connection token."""
+
+    name = "refresh"
+    token: str
+
+
+class SubRefresh(Command, frozen=True):
+    """A newer subscription token."""
+
+    name = "sub_refresh"
+    channel: str
+    token: str
+
+
 class Rpc(Command, frozen=True):
     """Call a method that the application registered (rpc.py)."""
 
@@ -126,6 +151,8 @@ COMMANDS: Mapping[str, type[Command]] = {
         History,
         Presence,
         PresenceStats,
+        Refresh,
+        SubRefresh,
         Rpc,
         Send,
         Ping,
@@ -148,15 +175,6 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     """The root of the results of commands that succeeded."""
 
     name: ClassVar[str]
-
-
-class ConnectResult(Result, frozen=True, omit_defaults=True):
-    """``client`` is the connection's id; ``ping``: seconds between pings, 0 if there are none."""
-
-    name = "connect"
-    client: str
-    version: str
-    ping: int = 0
 
 
 class WirePublication(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -183,6 +201,8 @@ class SubscribeResult(Result, frozen=True, omit_defaults=True):
     """The connection is in the channel, as of a position."""
 
     name = "subscribe"
+    expires: bool = False
+    ttl: int = 0
     recoverable: bool = False
     epoch: str = ""
     publications: tuple[WirePublication, ...] = ()
@@ -190,6 +210,39 @@ class SubscribeResult(Result, frozen=True, omit_defaults=True):
     offset: int = 0
     positioned: bool = False
     was_recovering: bool = False
+
+
+class ConnectResult(Result, frozen=True, omit_defaults=True):
+    """``client`` is the connection's id; ``ping``: seconds between pings, 0 if there are none.
+
+    ``ttl``: seconds until the token ends, if it ``expires``. ``subs``: server-side subscriptions.
+    """
+
+    name = "connect"
+    client: str
+    version: str
+    expires: bool = False
+    ttl: int = 0
+    ping: int = 0
+    subs: dict[str, SubscribeResult] = {}
+
+
+class RefreshResult(Result, frozen=True, omit_defaults=True):
+    """The newer token is taken."""
+
+    name = "refresh"
+    client: str
+    version: str
+    expires: bool = False
+    ttl: int = 0
+
+
+class SubRefreshResult(Result, frozen=True, omit_defaults=True):
+    """The newer subscription token is taken."""
+
+    name = "sub_refresh"
+    expires: bool = False
+    ttl: int = 0
 
 
 class UnsubscribeResult(Result, frozen=True):

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from chalicelib.model import Connection, Left, Membership, Position, Subscription
+from chalicelib import limits
+from chalicelib.model import Connection, Identity, Left, Membership, Position, Subscription
 from chalicelib.ports import Flip, Store, Write
 from chalicelib.store import keys
 from chalicelib.store.table import Table
@@ -32,6 +33,8 @@ class DynamoStore:
     # -- Connections
 
     def add_connection(self, connection: Connection) -> bool:
+        if connection.user:
+            self._add_to_user(connection.user, connection.id)
         item = keys.connection_item(connection)
         return self._table.put(item, ConditionExpression=ABSENT).done
 
@@ -42,18 +45,43 @@ class DynamoStore:
         found = keys.read_connection(item) if item else None
         return found if found and found.expires_at > self._table.clock() else None
 
-    def identify(self, connection_id: str, *, dialect: str, user: str) -> bool:
+    def identify(self, connection_id: str, dialect: str, identity: Identity) -> bool:
+        if identity.user:
+            self._add_to_user(identity.user, connection_id)
         return self._table.update(
             keys.connection_key(connection_id),
-            "SET dialect = :dialect, #user = :user",
+            "SET dialect = :dialect, #identity = :identity",
             ConditionExpression=f"{OPEN} AND {UNIDENTIFIED}",
-            ExpressionAttributeNames={"#user": "user"},
+            ExpressionAttributeNames={"#identity": "identity"},
             ExpressionAttributeValues={
                 ":dialect": {"S": dialect},
-                ":user": {"S": user},
+                ":identity": {"M": keys.identity_map(identity)},
                 ":now": self._table.now(),
             },
         ).done
+
+    def _add_to_user(self, user: str, connection_id: str) -> None:
+        """Before the connection has its user: a crash leaves a row too many, not too few."""
+        lifetime = limits.CONNECTION_SECONDS + limits.CONNECTION_GRACE_SECONDS
+        expires_at = self._table.clock() + lifetime
+        self._table.put(keys.user_item(user, connection_id, expires_at))
+
+    def renew(self, connection_id: str, identity: Identity) -> bool:
+        return self._table.update(
+            keys.connection_key(connection_id),
+            "SET #identity = :identity",
+            ConditionExpression=f"{OPEN} AND #identity.#user = :user",
+            ExpressionAttributeNames={"#identity": "identity", "#user": "user"},
+            ExpressionAttributeValues={
+                ":identity": {"M": keys.identity_map(identity)},
+                ":user": {"S": identity.user},
+                ":now": self._table.now(),
+            },
+        ).done
+
+    def connections_of(self, user: str) -> list[str]:
+        pages = self._unexpired(keys.user_partition(user))
+        return [item["sk"]["S"] for items in pages for item in items]
 
     def enter_channel(self, subscription: Subscription, *, most: int) -> Write:
         entry = Membership(subscription.shard, subscription.order, self._table.clock())
@@ -188,9 +216,17 @@ class DynamoStore:
             ExpressionAttributeValues={":order": {"N": str(subscription.order)}},
         )
 
-    def remove_subscriptions(self, subscriptions: Iterable[Subscription]) -> None:
-        bare = {(row.channel, row.shard, row.connection_id): row for row in subscriptions}
-        self._table.delete_all([keys.subscription_key(row) for row in bare.values()])
+    def extend(self, subscription: Subscription, skip_after: float) -> None:
+        self._table.update(
+            keys.subscription_key(subscription),
+            "SET skip_after = :until",
+            ConditionExpression=EXISTS,
+            ExpressionAttributeValues={":until": {"N": repr(skip_after)}},
+        )
+
+    def remove_rows(self, connections: Iterable[Connection]) -> None:
+        doomed = [key for connection in connections for key in keys.rows_of(connection)]
+        self._table.delete_all(doomed)
 
     def subscriptions(self, channel: str, shard: int) -> Iterator[Sequence[Subscription]]:
         for items in self._unexpired(keys.shard_partition(channel, shard)):

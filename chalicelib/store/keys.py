@@ -14,6 +14,7 @@ from chalicelib.model import (
     Connection,
     Cursor,
     Head,
+    Identity,
     Left,
     Membership,
     Position,
@@ -77,11 +78,46 @@ def connection_item(connection: Connection) -> dict[str, Any]:
     }
     if connection.dialect:
         item["dialect"] = {"S": connection.dialect}
-    if connection.user:
-        item["user"] = {"S": connection.user}
+    item["identity"] = {"M": identity_map(connection.identity)}
     if connection.closing:
         item["closing"] = {"BOOL": True}
     return item
+
+
+def identity_map(identity: Identity) -> dict[str, Any]:
+    return {
+        "user": {"S": identity.user},
+        "info": {"S": identity.info},
+        "capabilities": {"S": identity.capabilities},
+        "ends_at": _number(identity.ends_at),
+    }
+
+
+def _read_identity(item: Item) -> Identity:
+    return Identity(
+        user=_text(item, "user"),
+        info=_text(item, "info"),
+        capabilities=_text(item, "capabilities"),
+        ends_at=_read(item, "ends_at"),
+    )
+
+
+# -- A user's connections: user#<user> / <connection id> ------------------------------------------
+
+
+def user_partition(user: str) -> str:
+    return f"user#{user}"
+
+
+def user_item(user: str, connection_id: str, expires_at: float) -> dict[str, Any]:
+    return {**_key(user_partition(user), connection_id), "expires_at": _number(expires_at)}
+
+
+def rows_of(connection: Connection) -> list[Key]:
+    """The keys of everything that a connection has beside itself."""
+    rows = [subscription_key(row) for row in connection.subscriptions]
+    user = [_key(user_partition(connection.user), connection.id)] if connection.user else []
+    return [*rows, *user]
 
 
 def entry_map(entry: Membership) -> dict[str, Any]:
@@ -104,7 +140,7 @@ def read_connection(item: Item) -> Connection:
         connected_at=_read(item, "connected_at"),
         expires_at=_read(item, "expires_at"),
         dialect=_text(item, "dialect"),
-        user=_text(item, "user"),
+        identity=_read_identity(item["identity"]["M"]),
         closing="closing" in item,
         channels={c: read_entry(m["M"]) for c, m in channels.items()},
         left={
@@ -145,6 +181,10 @@ def subscription_item(subscription: Subscription) -> dict[str, Any]:
         item["hears_joins"] = {"BOOL": True}
     if subscription.user:
         item["user"] = {"S": subscription.user}
+    if subscription.info:
+        item["info"] = {"S": subscription.info}
+    if subscription.skip_after:
+        item["skip_after"] = _number(subscription.skip_after)
     if subscription.joining_since:
         item["joining_since"] = _number(subscription.joining_since)
     if subscription.deliver_after:
@@ -164,6 +204,8 @@ def read_subscription(channel: str, shard: int, item: Item) -> Subscription:
         expires_at=float(item["expires_at"]["N"]),
         batch="batch" in item,
         user=_text(item, "user"),
+        info=_text(item, "info"),
+        skip_after=_optional(item, "skip_after"),
         hears_joins="hears_joins" in item,
         joining_since=_optional(item, "joining_since"),
         deliver_after=int(_optional(item, "deliver_after")),

@@ -11,6 +11,7 @@ from chalicelib.model import (
     Connection,
     Cursor,
     Head,
+    Identity,
     Left,
     Membership,
     Page,
@@ -49,13 +50,25 @@ class MemoryStore:
         found = self.connection(connection_id)
         return None if found is None or found.closing else found
 
-    def identify(self, connection_id: str, *, dialect: str, user: str) -> bool:
+    def identify(self, connection_id: str, dialect: str, identity: Identity) -> bool:
         with self._lock:
             found = self._open(connection_id)
             if found is None or found.dialect:
                 return False
-            self._connections[connection_id] = replace(found, dialect=dialect, user=user)
+            self._connections[connection_id] = replace(found, dialect=dialect, identity=identity)
             return True
+
+    def renew(self, connection_id: str, identity: Identity) -> bool:
+        with self._lock:
+            found = self._open(connection_id)
+            if found is None or found.user != identity.user:
+                return False
+            self._connections[connection_id] = replace(found, identity=identity)
+            return True
+
+    def connections_of(self, user: str) -> list[str]:
+        with self._lock:
+            return [c.id for c in self._connections.values() if c.user == user]
 
     def enter_channel(self, subscription: Subscription, *, most: int) -> Write:
         with self._lock:
@@ -162,10 +175,18 @@ class MemoryStore:
             if there is not None and there.order <= subscription.order:
                 del rows[subscription.connection_id]
 
-    def remove_subscriptions(self, subscriptions: Iterable[Subscription]) -> None:
+    def extend(self, subscription: Subscription, skip_after: float) -> None:
         with self._lock:
-            for row in subscriptions:
-                self._shard(row.channel, row.shard).pop(row.connection_id, None)
+            rows = self._shard(subscription.channel, subscription.shard)
+            there = rows.get(subscription.connection_id)
+            if there is not None:
+                rows[there.connection_id] = replace(there, skip_after=skip_after)
+
+    def remove_rows(self, connections: Iterable[Connection]) -> None:
+        with self._lock:
+            for connection in connections:
+                for row in connection.subscriptions:
+                    self._shard(row.channel, row.shard).pop(row.connection_id, None)
 
     def subscriptions(self, channel: str, shard: int) -> Iterator[Sequence[Subscription]]:
         with self._lock:

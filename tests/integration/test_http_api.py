@@ -108,7 +108,7 @@ def test_a_wrong_http_method_is_405(stack: Stack, verb: str) -> None:
         ("publish", {"channel": "a", "data": "x" * 132_096}, 106, "at most 65536"),
         ("broadcast", {"channels": [], "data": 1}, 107, "`broadcast.channels`"),
         ("broadcast", {"channels": ["a"] * 1001, "data": 1}, 107, "`broadcast.channels`"),
-        ("subscribe", {"channel": "a"}, 107, "missing required field `client`"),
+        ("subscribe", {"channel": "a"}, 107, "one of user and client is required"),
         ("unsubscribe", {"client": "c"}, 107, "missing required field `channel`"),
         ("disconnect", {"client": "c", "disconnect": {"code": 1, "reason": "x"}}, 107, "code"),
         ("channels", {"pattern": 7}, 107, "`channels.pattern`"),
@@ -205,6 +205,12 @@ def test_history_and_presence_are_not_available_where_they_are_not_kept(stack: S
     for method in ("history", "history_remove", "presence", "presence_stats"):
         _, answer = call(stack, f"/{method}", {"channel": "live:a"})
         assert answer["error"]["code"] == 108
+
+
+def test_a_deeply_nested_body_is_400(stack: Stack) -> None:
+    status, answer = call(stack, "/publish", "[" * 5000 + "]" * 5000)
+
+    assert (status, answer["error"]["code"]) == (400, 107)
 
 
 def test_a_chunked_body_is_asked_for_with_its_length(stack: Stack) -> None:

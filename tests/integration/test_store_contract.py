@@ -4,10 +4,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from chalicelib.model import Connection, Left, Membership, Subscription
+from chalicelib.model import Connection, Identity, Left, Membership, Subscription
 from chalicelib.ports import Store, Write
 from chalicelib.store.memory import MemoryStore
 from tests.support.world import Clock
+
+WHO = Identity("7", info='{"name":"A"}', capabilities="[]", ends_at=1_900_000_000.5)
 
 
 @pytest.fixture(params=["memory", "dynamodb"])
@@ -48,7 +50,7 @@ def _all_connections(store: Store) -> list[Connection]:
 
 
 def test_a_connection_is_read_as_it_was_stored(store: Store, clock: Clock) -> None:
-    connection = Connection("c1", clock() + 0.25, clock() + 100, dialect="action", user="7")
+    connection = Connection("c1", clock() + 0.25, clock() + 100, dialect="action", identity=WHO)
 
     assert store.add_connection(connection)
     assert store.connection("c1") == connection
@@ -67,7 +69,7 @@ def test_an_expired_connection_does_not_exist(store: Store, clock: Clock) -> Non
     clock.now += 101
 
     assert store.connection("c1") is None
-    assert not store.identify("c1", dialect="action", user="")
+    assert not store.identify("c1", "action", Identity())
     assert store.enter_channel(_row(clock), most=9) is Write.NO_CONNECTION
     assert store.leave_channel("c1", "orders", Left(9, clock())) is None
     assert not any(_all_connections(store))
@@ -76,12 +78,12 @@ def test_an_expired_connection_does_not_exist(store: Store, clock: Clock) -> Non
 def test_a_connection_identifies_itself_once(store: Store, clock: Clock) -> None:
     store.add_connection(_connection(clock))
 
-    assert store.identify("c1", dialect="centrifuge", user="7")
-    assert not store.identify("c1", dialect="action", user="8")
-    assert not store.identify("nobody", dialect="action", user="")
+    assert store.identify("c1", "centrifuge", WHO)
+    assert not store.identify("c1", "action", Identity("8"))
+    assert not store.identify("nobody", "action", Identity())
     found = store.connection("c1")
     assert found is not None
-    assert (found.dialect, found.user) == ("centrifuge", "7")
+    assert (found.dialect, found.identity) == ("centrifuge", WHO)
 
 
 def test_one_of_many_removals_gets_what_the_connection_was(store: Store, clock: Clock) -> None:
@@ -103,7 +105,7 @@ def test_a_closing_connection_takes_no_more(store: Store, clock: Clock) -> None:
     assert closing is not None
     assert closing.channels == {"orders": Membership(0, 5, clock())}
     assert store.enter_channel(_row(clock, channel="b"), most=9) is Write.NO_CONNECTION
-    assert not store.identify("c1", dialect="action", user="")
+    assert not store.identify("c1", "action", Identity())
     assert store.mark_closing("nobody") is None
 
 
@@ -141,7 +143,7 @@ def test_entering_puts_the_channel_into_the_map(store: Store, clock: Clock) -> N
 
 def test_entering_keeps_the_dialect_that_is_there(store: Store, clock: Clock) -> None:
     store.add_connection(_connection(clock))
-    store.identify("c1", dialect="centrifuge", user="")
+    store.identify("c1", "centrifuge", Identity())
     store.enter_channel(_row(clock), most=9)
 
     found = store.connection("c1")
@@ -276,14 +278,56 @@ def test_an_expired_row_is_not_read(store: Store, clock: Clock) -> None:
     assert [row.connection_id for row in _rows(store)] == ["c2"]
 
 
-def test_many_rows_are_removed_and_no_others(store: Store, clock: Clock) -> None:
-    rows = [_row(clock, channel=f"channel-{n}") for n in range(60)]
-    for row in (*rows, _row(clock, "c2", channel="channel-0")):
-        store.put_subscription(row)
-    store.remove_subscriptions(rows + rows[:1])
+def test_all_rows_of_connections_are_removed_and_no_others(store: Store, clock: Clock) -> None:
+    for each in ("c1", "c2"):
+        store.add_connection(_connection(clock, each))
+        store.identify(each, "action", WHO)
+        for n in range(40):
+            row = _row(clock, each, channel=f"channel-{n}")
+            store.put_subscription(row)
+            store.enter_channel(row, most=99)
+    gone = store.remove_connection("c1")
+    assert gone is not None
+    store.remove_rows([gone])
+    store.remove_rows([])
 
-    assert [row.connection_id for row in _rows(store, "channel-0")] == ["c2"]
-    assert not any(_rows(store, f"channel-{n}") for n in range(1, 60))
+    assert all(
+        [row.connection_id for row in _rows(store, f"channel-{n}")] == ["c2"] for n in range(40)
+    )
+    assert store.connections_of("7") == ["c2"]
+
+
+def test_a_users_connections_are_found(store: Store, clock: Clock) -> None:
+    store.add_connection(Connection("c1", clock(), clock() + 100, identity=WHO))
+    store.add_connection(_connection(clock, "c2"))
+    store.add_connection(_connection(clock, "c3"))
+    store.identify("c2", "action", WHO)
+    store.identify("c3", "action", Identity("8"))
+
+    assert sorted(store.connections_of("7")) == ["c1", "c2"]
+    assert store.connections_of("9") == []
+
+
+def test_an_identity_is_renewed_by_one_of_the_same_user(store: Store, clock: Clock) -> None:
+    store.add_connection(_connection(clock))
+    store.identify("c1", "action", WHO)
+    newer = Identity("7", info='{"name":"B"}', ends_at=clock() + 90)
+
+    assert not store.renew("c1", Identity("8"))
+    assert not store.renew("nobody", newer)
+    assert store.renew("c1", newer)
+    found = store.connection("c1")
+    assert found is not None
+    assert found.identity == newer
+
+
+def test_a_row_rests_on_its_token_as_long_as_it_is_told(store: Store, clock: Clock) -> None:
+    store.put_subscription(_row(clock))
+    store.extend(_row(clock), 123.5)
+    store.extend(_row(clock, "nobody"), 123.5)
+
+    (row,) = _rows(store)
+    assert row.skip_after == 123.5
 
 
 def test_no_subscription_of_any_channel_is_skipped(store: Store, clock: Clock) -> None:

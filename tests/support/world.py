@@ -4,9 +4,11 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import jwt
 import msgspec
 
 from chalicelib import bootstrap
+from chalicelib.apikeys import ApiKeys
 from chalicelib.channels import Channels, Options
 from chalicelib.model import Publication
 from chalicelib.ports import Store, Streams
@@ -14,10 +16,19 @@ from chalicelib.protocol.commands import Subscribe
 from chalicelib.settings import Settings
 from chalicelib.store.memory import MemoryStore, MemoryStreams
 from chalicelib.streams import Log
+from chalicelib.tokens import TokenConfig
 from chalicelib.transport.memory import MemoryTransport
 
 _A = TypeVar("_A")
 _R = TypeVar("_R")
+
+SECRET = "a secret of more than thirty-two bytes"
+
+
+def token(claims: dict[str, Any], secret: str = SECRET) -> str:
+    """A token as an application signs it."""
+    return jwt.encode(claims, secret, algorithm="HS256")
+
 
 OPEN = b"""{
   "without_namespace": {
@@ -89,7 +100,8 @@ class World:
                 "stage": "local",
                 "region": "eu-west-1",
                 "table": "carillon",
-                "api_keys": ("key",),
+                "api_keys": ApiKeys.parse("key", min_characters=1),
+                "tokens": TokenConfig(hmac_secret=SECRET),
                 "channels": Channels.parse(channels),
                 "allow_anonymous": True,
                 **settings,

@@ -19,7 +19,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "channels": ("capabilities", "errors", "limits"),
     "tokens": ("capabilities", "errors", "limits", "logs"),
     "apikeys": ("capabilities", "errors", "limits"),
-    "settings": ("channels", "errors"),
+    "settings": ("apikeys", "channels", "errors", "tokens"),
     "ports": ("model",),
     "protocol": ("errors", "limits", "model", "protocol"),
     "endpoint": _BASE,
@@ -27,19 +27,22 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "connections": _BASE,
     "fanout": (*_BASE, "channels", "connections", "streams"),
     "presence": (*_BASE, "channels", "fanout"),
-    "subscriptions": (*_BASE, "channels", "connections", "presence", "streams"),
+    "subscriptions": (*_BASE, "channels", "connections", "presence", "streams", "tokens"),
     "notifier": (
         *_BASE,
         *("channels", "connections", "fanout", "presence", "streams", "subscriptions"),
     ),
     "rpc": ("errors", "model", "notifier"),
-    "hub": (*_BASE, "channels", "connections", "notifier", "rpc", "subscriptions"),
+    "hub": (
+        *_BASE,
+        *("capabilities", "channels", "connections", "notifier", "rpc", "subscriptions", "tokens"),
+    ),
     "store": (*_BASE, "store"),
     "transport": ("model", "ports", "transport"),
     "sweep": (*_BASE, "channels", "connections", "fanout"),
     "dispatch": (*_BASE, "dispatch", "fanout"),
     "bootstrap": ("*",),
-    "api": (*_BASE, "bootstrap", "hub", "notifier", "settings"),
+    "api": (*_BASE, "apikeys", "bootstrap", "hub", "notifier", "settings"),
 }
 NEVER_DEPLOYED = {"localgateway", "devstack", "bench", "tests", "boto3_stubs"}
 BOTO3_PLACES = {"store/table.py", "transport/sigv4.py", "dispatch/sqs.py"}

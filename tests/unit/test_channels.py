@@ -2,7 +2,8 @@
 
 import pytest
 
-from chalicelib.channels import Channels, shard_of
+from chalicelib.capabilities import Operation
+from chalicelib.channels import Caller, Channels, shard_of
 from chalicelib.errors import ClientError, ConfigError, ErrorCode
 
 CHANNELS = Channels.parse(
@@ -48,10 +49,10 @@ def test_a_usable_name_has_options(channel: str) -> None:
 )
 def test_subscribing_is_allowed_by_option(channel: str, user: str, *, allowed: bool) -> None:
     if allowed:
-        CHANNELS.check_subscribe(channel, user)
+        CHANNELS.may(Operation.SUBSCRIBE, channel, Caller(user))
     else:
         with pytest.raises(ClientError, match="103 permission denied"):
-            CHANNELS.check_subscribe(channel, user)
+            CHANNELS.may(Operation.SUBSCRIBE, channel, Caller(user))
 
 
 @pytest.mark.parametrize(
@@ -69,10 +70,10 @@ def test_publishing_is_allowed_by_option(
     channel: str, user: str, *, subscribed: bool, allowed: bool
 ) -> None:
     if allowed:
-        CHANNELS.check_publish(channel, user, subscribed=subscribed)
+        CHANNELS.may(Operation.PUBLISH, channel, Caller(user, subscribed))
     else:
         with pytest.raises(ClientError, match="103 permission denied"):
-            CHANNELS.check_publish(channel, user, subscribed=subscribed)
+            CHANNELS.may(Operation.PUBLISH, channel, Caller(user, subscribed))
 
 
 @pytest.mark.parametrize(

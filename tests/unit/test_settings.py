@@ -15,12 +15,27 @@ LOCAL: dict[str, str] = CONFIG["stages"]["local"]["environment_variables"]
 def test_the_local_stage_has_working_values_for_all() -> None:
     settings = Settings.parse(LOCAL)
 
-    assert settings.api_keys == ("local-key",)
+    assert settings.api_keys.match("local-key")
+    assert settings.tokens.checks_tokens
     assert settings.allow_anonymous
 
 
 def test_several_api_keys_are_separated_by_commas() -> None:
-    assert Settings.parse({**LOCAL, "API_KEYS": "old, new,"}).api_keys == ("old", "new")
+    keys = Settings.parse({**LOCAL, "API_KEYS": "old, new,"}).api_keys
+
+    assert keys.match("old")
+    assert keys.match("new")
+    assert keys.match("") is None
+
+
+def test_other_stages_need_secrets_worth_the_name() -> None:
+    key = "0123456789abcdef"
+    Settings.parse({**LOCAL, "STAGE": "prod", "API_KEYS": key})
+
+    with pytest.raises(ConfigError, match="TOKEN_HMAC_SECRET"):
+        Settings.parse({**LOCAL, "STAGE": "prod", "API_KEYS": key, "TOKEN_HMAC_SECRET": ""})
+    with pytest.raises(ConfigError, match="API_KEYS"):
+        Settings.parse({**LOCAL, "STAGE": "prod"})
 
 
 def test_channels_may_be_a_path_or_absent() -> None:
@@ -34,8 +49,7 @@ def test_channels_may_be_a_path_or_absent() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "problem"),
     [
-        ("STAGE", "prod", "only local runs until tokens exist"),
-        ("STAGE", "", "only local runs until tokens exist"),
+        ("STAGE", "", "is missing and has no default"),
         ("TABLE", "", "is missing and has no default"),
         ("API_KEYS", " ", "is missing and has no default"),
         ("AWS_DEFAULT_REGION", "", "is missing and has no default"),

@@ -1,12 +1,14 @@
 """Presence of users over real sockets that die without a word."""
 
 import json
+from contextlib import ExitStack
 from typing import Any
 
 import jwt
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 from chalicelib import bootstrap
 from tests.support.stack import Stack
@@ -14,11 +16,16 @@ from tests.support.stack import Stack
 SECRET = "local-secret-that-everybody-knows-0123456789"
 
 
-def _open(stack: Stack, user: str) -> tuple[ClientConnection, str]:
+def _subprotocols(user: str, secret: str) -> list[Subprotocol]:
+    token = jwt.encode({"sub": user}, secret, algorithm="HS256")
+    return [Subprotocol("carillon"), Subprotocol(f"bearer.{token}")]
+
+
+def _open(exits: ExitStack, stack: Stack, user: str) -> tuple[ClientConnection, str]:
     """A plain socket of a user, whose token travels as a subprotocol; with its connection id."""
     known = set(stack.gateway.connection_ids())
-    token = jwt.encode({"sub": user}, SECRET, algorithm="HS256")
-    socket = connect(stack.ws, subprotocols=["carillon", f"bearer.{token}"])  # type: ignore[list-item]
+    offered = _subprotocols(user, SECRET)
+    socket = exits.enter_context(connect(stack.ws, subprotocols=offered))
     (connection_id,) = set(stack.gateway.connection_ids()) - known
     return socket, connection_id
 
@@ -38,10 +45,10 @@ def _subscribe(socket: ClientConnection, channel: str) -> None:
 
 
 def test_two_tabs_of_a_user_that_die_silently_leave_once_each(stack: Stack, channel: str) -> None:
-    watcher, watcher_id = _open(stack, "8")
-    with watcher:
+    with ExitStack() as exits:
+        watcher, watcher_id = _open(exits, stack, "8")
         _subscribe(watcher, channel)
-        tabs = [_open(stack, "7") for _ in range(2)]
+        tabs = [_open(exits, stack, "7") for _ in range(2)]
         for socket, _ in tabs:
             _subscribe(socket, channel)
         stats = stack.post("presence_stats", {"channel": channel})["result"]
@@ -53,8 +60,6 @@ def test_two_tabs_of_a_user_that_die_silently_leave_once_each(stack: Stack, chan
         stack.post("publish", {"channel": channel, "data": "marker"})
         after = _hear(watcher, "leave", "publication")
         members = stack.post("presence", {"channel": channel})["result"]["presence"]
-        for socket, _ in tabs:
-            socket.close()
 
     assert stats == {"num_clients": 3, "num_users": 2}
     assert left == sorted(connection_id for _, connection_id in tabs)
@@ -63,8 +68,8 @@ def test_two_tabs_of_a_user_that_die_silently_leave_once_each(stack: Stack, chan
 
 
 def test_a_handshake_with_a_foreign_token_is_refused(stack: Stack) -> None:
-    token = jwt.encode({"sub": "7"}, "another secret of thirty-two bytes!", algorithm="HS256")
+    offered = _subprotocols("7", "another secret of thirty-two bytes!")
 
-    with pytest.raises(InvalidStatus) as raised:
-        connect(stack.ws, subprotocols=["carillon", f"bearer.{token}"])  # type: ignore[list-item]
+    with pytest.raises(InvalidStatus) as raised, connect(stack.ws, subprotocols=offered):
+        pass
     assert raised.value.response.status_code == 401

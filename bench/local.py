@@ -152,7 +152,7 @@ def _stack() -> Iterator[tuple[str, str, str]]:
         if not words or words[0] != "ready":
             raise RuntimeError("the stack did not start")
         try:
-            yield words[1], words[2], words[3]
+            yield words[1], words[2], words[words.index("key:") + 1]
         finally:
             process.send_signal(signal.SIGTERM)
 

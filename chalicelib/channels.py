@@ -188,6 +188,8 @@ def _check(name: str, options: Options) -> None:
     """Raises: ConfigError for options that make no sense, or not together."""
     if not 1 <= options.shards <= 256:
         raise ConfigError("CHANNELS", f"{name}.shards must be 1 to 256")
+    if not 0 <= options.previous_shards <= 256:
+        raise ConfigError("CHANNELS", f"{name}.previous_shards must be 0 to 256")
     if options.history_size < 0:
         raise ConfigError("CHANNELS", f"{name}.history_size must be 0 or more")
     if (options.history_size > 0) != (options.history_seconds > 0):

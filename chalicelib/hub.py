@@ -25,7 +25,14 @@ from chalicelib.errors import (
     TokenExpiredError,
     TokenInvalidError,
 )
-from chalicelib.model import ClientInfo, Connection, Disconnect, Identity, Post
+from chalicelib.model import (
+    ClientInfo,
+    Connection,
+    Disconnect,
+    Identity,
+    Post,
+    Subscription,
+)
 from chalicelib.notifier import Extras, Notifier
 from chalicelib.ports import Parallel, Store
 from chalicelib.protocol import choose, commands
@@ -308,10 +315,19 @@ class Hub:
             raise DisconnectError(DisconnectCode.EXPIRED)
         if not self._store.renew(connection.id, identity):
             raise DisconnectError(DisconnectCode.INVALID_TOKEN)
-        until = rests_until(identity.ends_at, None)
-        self._parallel(lambda row: self._store.extend(row, until), connection.subscriptions)
+        self._parallel(
+            lambda row: self._rest(row, identity.ends_at, None), connection.subscriptions
+        )
         ttl = self._ttl(identity.ends_at)
         return commands.RefreshResult(connection.id, VERSION, expires=ttl > 0, ttl=ttl)
+
+    def _rest(self, row: Subscription, ends_at: float, token_ends_at: float | None) -> None:
+        """Let a row rest on newer tokens: the connection's, and its own (None: as it was)."""
+        there = self._store.subscription(row.channel, row.shard, row.connection_id)
+        if there is not None:
+            own = there.token_ends_at if token_ends_at is None else token_ends_at
+            until = rests_until(ends_at, own)
+            self._store.rest(replace(there, token_ends_at=own, skip_after=until))
 
     def _is_over(self, ends_at: float) -> bool:
         return 0 < ends_at <= self._clock() - limits.TOKEN_GRACE_SECONDS
@@ -325,7 +341,7 @@ class Hub:
         row = next((r for r in connection.subscriptions if r.channel == channel), None)
         if row is None:
             raise ClientError(ErrorCode.BAD_REQUEST, "not subscribed to the channel")
-        self._store.extend(row, rests_until(connection.identity.ends_at, claims))
+        self._rest(row, connection.identity.ends_at, claims.expire_at)
         ttl = self._ttl(claims.expire_at)
         return commands.SubRefreshResult(expires=ttl > 0, ttl=ttl)
 

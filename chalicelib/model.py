@@ -238,8 +238,8 @@ class Subscription:
 
     It is ``joining`` since that time, or live (0): then it gets what comes after the offset
     ``deliver_after`` of the stream's life ``epoch``. ``missed`` is the last offset that it was
-    not sent because it was joining. ``skip_after``: when the token that it rests on is over, its
-    grace included; 0: never.
+    not sent because it was joining. ``token_ends_at``: when its own token ends; ``skip_after``:
+    when one of the tokens that it rests on is over, the grace included; 0: never.
     """
 
     channel: str
@@ -251,6 +251,7 @@ class Subscription:
     batch: bool = False
     user: str = ""
     info: str = ""
+    token_ends_at: float = 0.0
     skip_after: float = 0.0
     hears_joins: bool = False
     joining_since: float = 0.0

@@ -170,8 +170,8 @@ class Store(Protocol):
         """Delete the row of this connection in this channel, unless a higher order put it there."""
         ...
 
-    def extend(self, subscription: Subscription, skip_after: float) -> None:
-        """Let a row that is there rest on its token until then."""
+    def rest(self, subscription: Subscription) -> None:
+        """Give a row that is there the ``token_ends_at`` and ``skip_after`` of this one."""
         ...
 
     def remove_rows(self, connections: Iterable[Connection]) -> None:

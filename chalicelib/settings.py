@@ -16,6 +16,7 @@ from chalicelib.tokens import TokenConfig
 
 HERE = Path(__file__).parent
 PING_SECONDS = 540
+MIN_PING_SECONDS = 120
 MAX_DATA_BYTES = 64 * 1024
 MAX_CHANNELS = 128
 
@@ -80,7 +81,7 @@ class Settings:
             channels=Channels.parse(_channels(env.get("CHANNELS", ""))),
             allow_anonymous=_flag(env, "ALLOW_ANONYMOUS"),
             fanout_queue_url=env.get("FANOUT_QUEUE_URL", "").strip(),
-            ping=_seconds(env, "PING", default=PING_SECONDS),
+            ping=_ping(env),
             websocket_endpoint=env.get("WEBSOCKET_ENDPOINT", "").rstrip("/"),
             max_data_bytes=_count(env, "MAX_DATA_BYTES", default=MAX_DATA_BYTES),
             max_channels=_count(env, "MAX_CHANNELS", default=MAX_CHANNELS),
@@ -118,6 +119,14 @@ def _seconds(env: Mapping[str, str], key: str, *, default: int) -> int:
     if value != "0" and not re.fullmatch(DURATION, value):
         raise ConfigError(key, f"expected a duration such as 540s, or 0, got {value!r}")
     return int(seconds_of(value))
+
+
+def _ping(env: Mapping[str, str]) -> int:
+    seconds = _seconds(env, "PING", default=PING_SECONDS)
+    if 0 < seconds < MIN_PING_SECONDS:
+        problem = f"expected 0 or at least {MIN_PING_SECONDS}s: the sweep runs once a minute"
+        raise ConfigError("PING", problem)
+    return seconds
 
 
 def _channels(value: str) -> bytes:

@@ -108,7 +108,8 @@ class Subscriptions:
             batch=ask.batch,
             user=connection.user,
             info=_info(connection, claims),
-            skip_after=rests_until(connection.identity.ends_at, claims),
+            token_ends_at=claims.expire_at if claims else 0.0,
+            skip_after=rests_until(connection.identity.ends_at, claims.expire_at if claims else 0),
             hears_joins=options.force_push_join_leave or ask.join_leave,
             joining_since=self._clock() if options.keeps_history else 0.0,
         )
@@ -258,9 +259,9 @@ def _info(connection: Connection, claims: SubscriptionClaims | None) -> str:
     return connection.identity.info
 
 
-def rests_until(ends_at: float, claims: SubscriptionClaims | None) -> float:
+def rests_until(*ends_at: float) -> float:
     """When a row is sent to no more: its tokens' earlier end, and the grace; 0: never."""
-    ends = [end for end in (ends_at, claims.expire_at if claims else 0) if end]
+    ends = [end for end in ends_at if end]
     return min(ends) + limits.TOKEN_GRACE_SECONDS if ends else 0.0
 
 

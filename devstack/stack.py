@@ -59,7 +59,9 @@ def running(options: Options) -> Iterator[Stack]:
         gateway = stack.enter_context(serve(app, port=options.ws_port, stage="api"))
         stage.fill("WEBSOCKET_ENDPOINT", gateway.management_url)
         http = stack.enter_context(rest.serving(app, options.http_port)) if options.http else ""
-        stack.enter_context(triggers.polling(app, partial(resources.client, "sqs", aws_url)))
+        if options.fanout == "sqs":
+            connect = partial(resources.client, "sqs", aws_url)
+            stack.enter_context(triggers.polling(app, connect))
         stack.enter_context(triggers.ticking(app))
         yield Stack(http, gateway.ws_url, aws_url, app, gateway)
 

@@ -386,7 +386,7 @@ def _run_named(
         error = ClientError(ErrorCode.METHOD_NOT_FOUND, detail)
         return {"error": {"code": error.reason.code, "message": error.message}}
     name = names[0]
-    return _outcome(lambda: _parse(bytes(command[name]), CALLS[name], name).run(notifier), key=name)
+    return _outcome(lambda: _run(bytes(command[name]), name, grant, notifier), key=name)
 
 
 def _batch(body: bytes, grant: Grant, notifier: Notifier) -> dict[str, Any]:

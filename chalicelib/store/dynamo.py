@@ -216,12 +216,15 @@ class DynamoStore:
             ExpressionAttributeValues={":order": {"N": str(subscription.order)}},
         )
 
-    def extend(self, subscription: Subscription, skip_after: float) -> None:
+    def rest(self, subscription: Subscription) -> None:
         self._table.update(
             keys.subscription_key(subscription),
-            "SET skip_after = :until",
+            "SET token_ends_at = :ends, skip_after = :after",
             ConditionExpression=EXISTS,
-            ExpressionAttributeValues={":until": {"N": repr(skip_after)}},
+            ExpressionAttributeValues={
+                ":ends": {"N": repr(float(subscription.token_ends_at))},
+                ":after": {"N": repr(float(subscription.skip_after))},
+            },
         )
 
     def remove_rows(self, connections: Iterable[Connection]) -> None:

@@ -183,6 +183,8 @@ def subscription_item(subscription: Subscription) -> dict[str, Any]:
         item["user"] = {"S": subscription.user}
     if subscription.info:
         item["info"] = {"S": subscription.info}
+    if subscription.token_ends_at:
+        item["token_ends_at"] = _number(subscription.token_ends_at)
     if subscription.skip_after:
         item["skip_after"] = _number(subscription.skip_after)
     if subscription.joining_since:
@@ -205,6 +207,7 @@ def read_subscription(channel: str, shard: int, item: Item) -> Subscription:
         batch="batch" in item,
         user=_text(item, "user"),
         info=_text(item, "info"),
+        token_ends_at=_optional(item, "token_ends_at"),
         skip_after=_optional(item, "skip_after"),
         hears_joins="hears_joins" in item,
         joining_since=_optional(item, "joining_since"),

@@ -175,12 +175,16 @@ class MemoryStore:
             if there is not None and there.order <= subscription.order:
                 del rows[subscription.connection_id]
 
-    def extend(self, subscription: Subscription, skip_after: float) -> None:
+    def rest(self, subscription: Subscription) -> None:
         with self._lock:
             rows = self._shard(subscription.channel, subscription.shard)
             there = rows.get(subscription.connection_id)
             if there is not None:
-                rows[there.connection_id] = replace(there, skip_after=skip_after)
+                rows[there.connection_id] = replace(
+                    there,
+                    token_ends_at=subscription.token_ends_at,
+                    skip_after=subscription.skip_after,
+                )
 
     def remove_rows(self, connections: Iterable[Connection]) -> None:
         with self._lock:

@@ -141,7 +141,7 @@ def _connect() -> "DynamoDBClient":
             max_pool_connections=64,
             retries={"mode": "standard", "total_max_attempts": 5},
             connect_timeout=2,
-            read_timeout=5,
+            read_timeout=10,
         ),
     )
     return client

@@ -85,7 +85,7 @@ def test_it_says_ready_works_and_stops_cleanly(how: signal.Signals) -> None:
             assert part in ready
         with connect(f"ws://127.0.0.1:{ws}/api") as socket_:
             socket_.send('{"action":"subscribe","channel":"demo"}')
-            assert json.loads(socket_.recv()) == {"event": "subscribe"}
+            assert json.loads(socket_.recv())["event"] == "subscribe"
             post(f"http://127.0.0.1:{http}/publish", {"channel": "demo", "data": "hello"})
             assert json.loads(socket_.recv())["data"] == "hello"
         process.send_signal(how)
@@ -105,7 +105,7 @@ def test_the_curl_that_it_prints_works() -> None:
             ["bash", "-c", f"{curl.strip()} -s"], capture_output=True, text=True
         )
 
-        assert json.loads(answer.stdout) == {"result": {}}
+        assert json.loads(answer.stdout)["result"]["offset"] == 1
 
 
 @pytest.mark.parametrize("taken", ["--http-port", "--ws-port", "--aws-port"])

@@ -36,7 +36,7 @@ def test_a_hundred_publications_arrive_in_order(
     """Half of them are published with a plain POST, half with the server library."""
     client.subscribe(channel)
     for number in range(0, 100, 2):
-        assert stack.post("publish", {"channel": channel, "data": {"n": number}}) == {"result": {}}
+        assert "result" in stack.post("publish", {"channel": channel, "data": {"n": number}})
         server.publish(PublishRequest(channel=channel, data={"n": number + 1}))
 
     client.wait_for_all(100, event("publication", channel=channel))

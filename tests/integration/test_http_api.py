@@ -4,11 +4,14 @@ import base64
 import http.client
 import json
 import socket
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from chalicelib import bootstrap
+from chalicelib.apikeys import ApiKeys
 from tests.support.stack import Stack
 
 METHODS = [
@@ -205,6 +208,51 @@ def test_history_and_presence_are_not_available_where_they_are_not_kept(stack: S
     for method in ("history", "history_remove", "presence", "presence_stats"):
         _, answer = call(stack, f"/{method}", {"channel": "live:a"})
         assert answer["error"]["code"] == 108
+
+
+@pytest.fixture
+def limited(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """A key for chat channels only."""
+    app = bootstrap.deployed()
+    keys = ApiKeys.parse("local-key,limited:chat*", min_characters=1)
+    limited = replace(app, settings=replace(app.settings, api_keys=keys))
+    monkeypatch.setattr(bootstrap.deployed, "_app", limited)
+    return {"X-API-Key": "limited"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("publish", {"channel": "other", "data": 1}),
+        ("broadcast", {"channels": ["chat-1", "other"], "data": 1}),
+        ("history", {"channel": "other"}),
+        ("history_remove", {"channel": "other"}),
+        ("presence", {"channel": "other"}),
+        ("presence_stats", {"channel": "other"}),
+        ("subscribe", {"client": "c", "channel": "other"}),
+        ("unsubscribe", {"client": "c", "channel": "other"}),
+        ("disconnect", {"client": "c"}),
+        ("channels", {}),
+        ("info", {}),
+    ],
+)
+def test_a_limited_key_opens_its_channels_only(
+    stack: Stack, limited: dict[str, str], path: str, body: Any
+) -> None:
+    _, alone = call(stack, f"/{path}", body, limited)
+    _, batch = call(stack, "/batch", {"commands": [{path: body}]}, limited)
+
+    assert alone["error"]["code"] == batch["replies"][0]["error"]["code"] == 103
+
+
+def test_a_limited_key_opens_its_own_channels(stack: Stack, limited: dict[str, str]) -> None:
+    body = {"channel": "chat-1", "data": 1}
+
+    assert "result" in call(stack, "/publish", body, limited)[1]
+    assert (
+        "publish"
+        in call(stack, "/batch", {"commands": [{"publish": body}]}, limited)[1]["replies"][0]
+    )
 
 
 def test_a_deeply_nested_body_is_400(stack: Stack) -> None:

@@ -1,6 +1,7 @@
 """What every store must do: the same suite on memory and on a DynamoDB API."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -323,11 +324,10 @@ def test_an_identity_is_renewed_by_one_of_the_same_user(store: Store, clock: Clo
 
 def test_a_row_rests_on_its_token_as_long_as_it_is_told(store: Store, clock: Clock) -> None:
     store.put_subscription(_row(clock))
-    store.extend(_row(clock), 123.5)
-    store.extend(_row(clock, "nobody"), 123.5)
+    store.rest(replace(_row(clock, order=1), token_ends_at=100.5, skip_after=123.5))
 
     (row,) = _rows(store)
-    assert row.skip_after == 123.5
+    assert row == replace(_row(clock), token_ends_at=100.5, skip_after=123.5)
 
 
 def test_no_subscription_of_any_channel_is_skipped(store: Store, clock: Clock) -> None:

@@ -90,6 +90,14 @@ def test_publishing_is_allowed_by_option(
         (b'{"namespaces": [{"name": "$a"}]}', "'$a' is not usable"),
         (b'{"namespaces": [{"name": "a", "channel_regex": "("}]}', "'a'.channel_regex"),
         (b'{"without_namespace": {"shards": 0}}', "without_namespace.shards must be 1 to 256"),
+        (b'{"without_namespace": {"previous_shards": 999}}', "previous_shards must be 0 to 256"),
+        (b'{"without_namespace": {"history_size": 5}}', "history_size and history_ttl"),
+        (b'{"without_namespace": {"history_ttl": "5"}}', "history_ttl"),
+        (
+            b'{"without_namespace": {"history_size": 1, "history_ttl": "2h",'
+            b' "history_meta_ttl": "1h"}}',
+            "history_meta_ttl must not be below history_ttl",
+        ),
         (b'{"without_namespace": {"shards": "4"}}', "$.without_namespace.shards"),
     ],
 )

@@ -197,6 +197,18 @@ def test_a_newer_subscription_token_carries_the_subscription_on(world: World) ->
     assert world.heard("c1")[-1]["push"]["pub"]["data"] == "still here"
 
 
+def test_a_newer_connection_token_does_not_carry_a_subscription_token_on(world: World) -> None:
+    _connect(world, "c1", exp=world.clock() + 60)
+    short = token({"sub": "7", "channel": "news:a", "exp": world.clock() + 10})
+    _subscribe(world, "c1", "news:a", token=short)
+    newer = token({"sub": "7", "exp": int(world.clock()) + 600})
+    world.say("c1", {"id": 3, "refresh": {"token": newer}})
+    world.clock.now += 10 + limits.TOKEN_GRACE_SECONDS
+    world.notifier.publish("news:a", "secret")
+
+    assert world.heard("c1")[-1]["push"]["disconnect"]["code"] == 3005
+
+
 # -- Presence by user
 
 

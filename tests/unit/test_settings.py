@@ -54,6 +54,8 @@ def test_channels_may_be_a_path_or_absent() -> None:
         ("API_KEYS", " ", "is missing and has no default"),
         ("AWS_DEFAULT_REGION", "", "is missing and has no default"),
         ("ALLOW_ANONYMOUS", "maybe", "expected true or false, got 'maybe'"),
+        ("PING", "9 minutes", "expected a duration such as 540s, or 0"),
+        ("PING", "60s", "expected 0 or at least 120s"),
         ("MAX_CHANNELS", "0", "expected a whole number from 1, got '0'"),
         ("MAX_DATA_BYTES", "64k", "expected a whole number from 1, got '64k'"),
         ("CHANNELS", "{nope", "malformed"),

@@ -23,6 +23,7 @@ from tests.integration.localgateway.support import (
 
 def test_serves_plain_handlers_on_a_free_port_and_stops_cleanly() -> None:
     app = Recorder()
+    before = set(threading.enumerate())
     with serve(app.handlers()) as gateway:
         with connect(gateway.ws_url) as client:
             app.next("$connect")
@@ -31,7 +32,8 @@ def test_serves_plain_handlers_on_a_free_port_and_stops_cleanly() -> None:
             assert len(gateway.connection_ids()) == 1
         app.next("$disconnect")
 
-    assert not [each for each in threading.enumerate() if "localgateway" in each.name]
+    started = set(threading.enumerate()) - before
+    assert not [each for each in started if "localgateway" in each.name]
 
 
 def test_a_taken_port_is_named_in_the_error() -> None:

@@ -1,6 +1,6 @@
 """Every setting, and the only place that reads the environment.
 
-Stage ``local`` gets working values from .chalice/config.json; docs/operations.md lists them all.
+Stage ``local`` gets working values from .chalice/config.json; docs/settings.md lists them all.
 """
 
 import re

@@ -8,16 +8,17 @@ import pytest
 from chalicelib.model import Connection, Identity, Left, Membership, Subscription
 from chalicelib.ports import Store, Write
 from chalicelib.store.memory import MemoryStore
+from tests.support.table import ENGINES
 from tests.support.world import Clock
 
 WHO = Identity("7", info='{"name":"A"}', capabilities="[]", ends_at=1_900_000_000.5)
 
 
-@pytest.fixture(params=["memory", "dynamodb"])
+@pytest.fixture(params=["memory", *ENGINES])
 def store(request: pytest.FixtureRequest, clock: Clock) -> Store:
     if request.param == "memory":
         return MemoryStore(clock, page=3)
-    made: Store = request.getfixturevalue("table").store
+    made: Store = request.getfixturevalue("tables")(request.param).store
     return made
 
 

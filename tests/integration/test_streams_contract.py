@@ -9,16 +9,17 @@ from chalicelib import limits
 from chalicelib.model import ClientInfo, Cursor, Head, Position, Publication, Slot, Subscription
 from chalicelib.ports import ClaimState, Flip, Reached, Store, Streams, Version
 from chalicelib.store.memory import MemoryStore, MemoryStreams
+from tests.support.table import ENGINES
 from tests.support.world import Clock
 
 KEEP = 1000.0
 
 
-@pytest.fixture(params=["memory", "dynamodb"])
+@pytest.fixture(params=["memory", *ENGINES])
 def peers(request: pytest.FixtureRequest, clock: Clock) -> tuple[Store, Streams]:
     if request.param == "memory":
         return MemoryStore(clock), MemoryStreams(clock)
-    table = request.getfixturevalue("table")
+    table = request.getfixturevalue("tables")(request.param)
     return table.store, table.streams
 
 

@@ -13,19 +13,27 @@ from chalicelib.store import table as calls_on
 from chalicelib.store.dynamo import DynamoStore
 from chalicelib.store.streams import DynamoStreams
 from devstack import aws, resources
+from tests.support import dynamodb_local
 
 _numbers = itertools.count(1)
 
 
+# An engine that runs already, by URL: then it alone is tested on.
+ELSEWHERE = os.environ.get("CARILLON_DYNAMODB", "")  # noqa: TID251 which engine to test on
+ENGINES = (ELSEWHERE,) if ELSEWHERE else ("moto", "dynamodb-local")
+
+
 @contextmanager
-def engine() -> Iterator[str]:
-    """The engine that CARILLON_DYNAMODB names by URL, else the embedded one."""
-    elsewhere = os.environ.get("CARILLON_DYNAMODB")  # noqa: TID251 which engine to test on
-    if elsewhere:
-        yield elsewhere
-    else:
+def engine(name: str = ENGINES[0]) -> Iterator[str]:
+    """The URL of one of ENGINES, which runs meanwhile."""
+    if name == "moto":
         with aws.embedded(0) as url:
             yield url
+    elif name == "dynamodb-local":
+        with dynamodb_local.running() as url:
+            yield url
+    else:
+        yield name
 
 
 def client(url: str) -> Any:

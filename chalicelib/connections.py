@@ -84,7 +84,8 @@ class Connections:
                 logs.warning("close_failed", connection=connection_id)
             else:
                 closed.append(connection_id)
-        self._parallel(self._store.remove_connection, closed)
+        # With their rows: whoever marked them may have died before those were removed.
+        self._take_all(self._store.remove_connection, closed)
 
 
 def _farewell(dialect: str, why: Disconnect) -> tuple[bytes, ...]:

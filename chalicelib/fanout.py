@@ -5,7 +5,7 @@ which sends everything between the shard's cursor and the end of the stream. doc
 says why the steps stand in this order.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from chalicelib import limits, logs
@@ -65,7 +65,9 @@ class Fanout:
     ) -> Report:
         """Send a message to every subscription of a channel that ``to`` picks."""
         expired: list[str] = []
-        return self._send(self._once(channel, message, to, expired), expired=expired)
+        shards = range(self._channels.options(channel).all_shards)
+        posts = self._once(channel, message, to, expired)
+        return self._send(channel, shards, posts, expired=expired)
 
     def _once(
         self,
@@ -140,7 +142,8 @@ class Fanout:
         due = _Due(channel, shard, began, head.epoch, stretch)
         report = Report()
         if stretch.upto > began:
-            report = self._send(self._posts(due), stale=due.stale, expired=due.expired)
+            posts = self._posts(due)
+            report = self._send(channel, [shard], posts, stale=due.stale, expired=due.expired)
         done = stretch.upto >= head.top or stretch.upto == began
         return _Step(report, Position(stretch.upto, head.epoch), done)
 
@@ -167,7 +170,13 @@ class Fanout:
     # -- Outcomes
 
     def _send(
-        self, posts: Iterator[Post], *, stale: Sequence[str] = (), expired: Sequence[str] = ()
+        self,
+        channel: str,
+        shards: Iterable[int],
+        posts: Iterator[Post],
+        *,
+        stale: Sequence[str] = (),
+        expired: Sequence[str] = (),
     ) -> Report:
         delivered, gone, failed = 0, [], []
         for connection_id, outcome in self._transport.send(posts, within=limits.FANOUT_SECONDS):
@@ -182,10 +191,22 @@ class Fanout:
         self._connections.cut(failed, Disconnect.of(DisconnectCode.SLOW))
         self._connections.cut(stale, Disconnect.of(DisconnectCode.INSUFFICIENT_STATE))
         self._connections.cut(expired, Disconnect.of(DisconnectCode.EXPIRED))
+        ended = (*gone, *stale, *expired)
+        rows = [_row_of(channel, shard, each) for shard in shards for each in ended]
+        self._parallel(self._store.remove_subscription, rows)
         return Report(delivered, len(gone), len(failed))
 
 
+def _row_of(channel: str, shard: int, connection_id: str) -> Subscription:
+    """A row that ends, whatever it holds: with its connection, or left behind by one.
+
+    Whoever removed the connection knew its rows, but may have died before they were removed.
+    """
+    return Subscription(channel, shard, connection_id, _ANY_ORDER, dialect="", expires_at=0)
+
+
 _ANY_RINGS = 2**62  # more than a shard is ever rung
+_ANY_ORDER = 2**63  # above that of every command
 
 
 @dataclass(frozen=True, slots=True)

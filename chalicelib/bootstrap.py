@@ -113,6 +113,7 @@ def build(  # noqa: PLR0913 everything that the world hands in
         methods=rpc.registry,
         verifier=Verifier(settings.tokens, clock=clock),
         clock=clock,
+        sleep=sleep,
         allow_anonymous=settings.allow_anonymous,
         ping=settings.ping,
         parallel=parallel,

@@ -308,3 +308,28 @@ def test_a_method_is_registered_once() -> None:
 
     with pytest.raises(ValueError, match="'a' is registered already"):
         methods.method("a")(lambda _call: None)
+
+
+def test_a_subscribe_that_overtakes_connect_waits_for_it() -> None:
+    """API Gateway hands the frames of a connection to concurrent Lambdas."""
+    world = World()
+    world.open("c1")
+
+    def connect() -> None:
+        world.say("c1", {"id": 1, "connect": {}})
+
+    world.clock.later.append(connect)
+
+    answers = world.say("c1", {"id": 2, "subscribe": {"channel": "news"}})
+
+    assert [list(answer) for answer in answers] == [["id", "connect"], ["id", "subscribe"]]
+
+
+def test_a_subscribe_whose_connect_is_not_handled_in_time_may_be_tried_again() -> None:
+    """An error that is not temporary would end the subscription in the SDKs."""
+    world = World()
+    world.open("c1")
+
+    (answer,) = world.say("c1", {"id": 2, "subscribe": {"channel": "news"}})
+
+    assert (answer["error"]["code"], answer["error"]["temporary"]) == (100, True)

@@ -11,6 +11,8 @@ from chalice.local import ChaliceRequestHandler, create_local_server
 
 from devstack.ports import HOST
 
+_BACKLOG = 1024  # callers that may wait to be accepted
+
 
 class Handler(ChaliceRequestHandler):
     """Chalice's request handler, fast, quiet, and at home under the deployed path as well."""
@@ -42,6 +44,7 @@ def serving(app: Chalice, port: int) -> Iterator[str]:
     """Serve the app's HTTP routes on a free loopback port (0: any); yields the URL."""
     local = create_local_server(app, Config(), HOST, port)
     local.server.RequestHandlerClass = _handler(app)
+    local.server.socket.listen(_BACKLOG)  # again, as with its five a burst of callers is reset
     thread = threading.Thread(target=local.server.serve_forever, name="rest", daemon=True)
     thread.start()
     try:

@@ -1,13 +1,16 @@
 """What infra/resources.json declares, made through plain API calls, as every engine takes them."""
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from infra.template import STACK, declared, resolve
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-TEMPLATE = Path(__file__).parent.parent / "infra" / "resources.json"
+# What a table has that lives for an afternoon: no backups, no key of its own, nothing against
+# deleting it.
+TABLE_PROPERTIES = ("BillingMode", "AttributeDefinitions", "KeySchema")
 
 
 def client(service: str, endpoint: str) -> Any:
@@ -18,50 +21,57 @@ def client(service: str, endpoint: str) -> Any:
 
 
 def create(endpoint: str, table: str) -> dict[str, str]:
-    """Create everything in the template that is not there yet, the table under that name.
+    """Create table, queues and topics of the template, unless they are there already.
 
-    The URLs of the queues, by their names in the template.
+    The table gets that name. What a Ref gives, by the names in the template: a queue's URL, a
+    topic's ARN.
     """
     create_table(client("dynamodb", endpoint), table)
-    return _create_queues(client("sqs", endpoint))
+    return _create_queues(client("sqs", endpoint)) | _create_topics(client("sns", endpoint))
 
 
 def create_table(dynamodb: "DynamoDBClient", table: str) -> None:
     """Create the table of the template under that name, unless it is there already."""
-    ((_, properties),) = _named("AWS::DynamoDB::Table")
-    ttl = properties.pop("TimeToLiveSpecification")
+    ((_, properties),) = declared("AWS::DynamoDB::Table")
+    wanted: dict[str, Any] = {key: properties[key] for key in TABLE_PROPERTIES}
     try:
-        dynamodb.create_table(TableName=table, **properties)
+        dynamodb.create_table(TableName=table, **wanted)
     except dynamodb.exceptions.ResourceInUseException:
         return
     dynamodb.get_waiter("table_exists").wait(TableName=table, WaiterConfig={"Delay": 1})
+    ttl = properties["TimeToLiveSpecification"]
     dynamodb.update_time_to_live(TableName=table, TimeToLiveSpecification=ttl)
 
 
 def _create_queues(sqs: Any) -> dict[str, str]:
     """Create queues in the template's order: a dead-letter queue stands before who uses it."""
     urls: dict[str, str] = {}
-    arns: dict[str, str] = {}
-    for name, properties in _named("AWS::SQS::Queue"):
+
+    def attribute(queue: str, _arn: str) -> str:
+        url = urls[queue]
+        known = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        return str(known["Attributes"]["QueueArn"])
+
+    for name, raw in declared("AWS::SQS::Queue"):
+        properties = resolve(raw, {"AWS::StackName": STACK}, attribute)
         queue = properties.pop("QueueName")
-        attributes = {key: _attribute(value, arns) for key, value in properties.items()}
+        attributes = {key: _text(value) for key, value in properties.items()}
         urls[name] = sqs.create_queue(QueueName=queue, Attributes=attributes)["QueueUrl"]
-        known = sqs.get_queue_attributes(QueueUrl=urls[name], AttributeNames=["QueueArn"])
-        arns[name] = known["Attributes"]["QueueArn"]
     return urls
 
 
-def _attribute(value: Any, arns: dict[str, str]) -> str:
-    """A template property as SQS's API takes it: text, with references resolved."""
+def _create_topics(sns: Any) -> dict[str, str]:
+    arns: dict[str, str] = {}
+    for name, raw in declared("AWS::SNS::Topic"):
+        topic = resolve(
+            raw["TopicName"], {"AWS::StackName": STACK}, lambda of, what: f"{of}.{what}"
+        )
+        arns[name] = sns.create_topic(Name=topic)["TopicArn"]
+    return arns
+
+
+def _text(value: Any) -> str:
+    """A template property as SQS's API takes it."""
     if isinstance(value, dict):
-        resolved = {
-            key: arns[each["Fn::GetAtt"][0]] if isinstance(each, dict) else each
-            for key, each in value.items()
-        }
-        return json.dumps(resolved)
+        return json.dumps(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _named(kind: str) -> list[tuple[str, dict[str, Any]]]:
-    resources = json.loads(TEMPLATE.read_text())["Resources"].items()
-    return [(name, dict(each["Properties"])) for name, each in resources if each["Type"] == kind]

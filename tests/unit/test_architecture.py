@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "bootstrap": ("*",),
     "api": (*_BASE, "apikeys", "bootstrap", "hub", "notifier", "settings"),
 }
-NEVER_DEPLOYED = {"localgateway", "devstack", "bench", "tests", "boto3_stubs"}
+NEVER_DEPLOYED = {"localgateway", "devstack", "infra", "bench", "tests", "boto3_stubs"}
 BOTO3_PLACES = {"store/table.py", "transport/sigv4.py", "dispatch/sqs.py"}
 MODULES = sorted(CORE.rglob("*.py"))
 

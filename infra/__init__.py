@@ -1,0 +1,1 @@
+"""What deploys: the template of resources, and the commands that package, provision and check."""

@@ -16,7 +16,7 @@ from typing import TypeVar
 from chalicelib import rpc
 from chalicelib.connections import Connections
 from chalicelib.dispatch.inline import InlineDispatcher
-from chalicelib.dispatch.sqs import SqsDispatcher
+from chalicelib.dispatch.sqs import DeadLetters, SqsDispatcher
 from chalicelib.endpoint import Endpoint
 from chalicelib.fanout import Fanout
 from chalicelib.hub import Hub
@@ -49,6 +49,7 @@ class App:
     fanout: Fanout
     sweep: Sweep
     parallel: Parallel
+    dead_letters: DeadLetters | None = None
 
 
 def build(  # noqa: PLR0913 everything that the world hands in
@@ -127,8 +128,10 @@ def build(  # noqa: PLR0913 everything that the world hands in
         ping=settings.ping,
         clock=clock,
     )
+    dead = settings.ingest_dead_letters_url
     return App(
-        settings, store, endpoint, app_side, client_side, subscriptions, fanout, sweep, parallel
+        *(settings, store, endpoint, app_side, client_side, subscriptions, fanout, sweep, parallel),
+        dead_letters=DeadLetters(dead) if dead else None,
     )
 
 

@@ -5,9 +5,11 @@ Stage ``local`` gets working values from .chalice/config.json; docs/settings.md 
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import environ as environ  # noqa: TID251 the one reader; rotating credentials pass it on
 from pathlib import Path
+
+import msgspec
 
 from chalicelib.apikeys import KEY_CHARACTERS, ApiKeys
 from chalicelib.channels import DURATION, Channels, seconds_of
@@ -38,6 +40,12 @@ class Settings:
         websocket_endpoint: URL of the management API; empty: learnt at ``$connect``.
         max_data_bytes: The largest ``data`` of a publication, in bytes of JSON.
         max_channels: Channels that one connection may be in.
+        ingest_channels: Channel of what comes in from AWS and names none, by its type, source,
+            queue or topic.
+        ingest_dead_letters_url: The queue for what can never be published; empty: it fails, and
+            goes where its trigger puts failures.
+        ingest_reports_failures: Whether Lambda was told that failed messages of a batch are
+            reported, so that the others do not come again.
     """
 
     stage: str
@@ -52,6 +60,9 @@ class Settings:
     websocket_endpoint: str = ""
     max_data_bytes: int = MAX_DATA_BYTES
     max_channels: int = MAX_CHANNELS
+    ingest_channels: Mapping[str, str] = field(default_factory=dict)
+    ingest_dead_letters_url: str = ""
+    ingest_reports_failures: bool = False
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -85,6 +96,9 @@ class Settings:
             websocket_endpoint=env.get("WEBSOCKET_ENDPOINT", "").rstrip("/"),
             max_data_bytes=_count(env, "MAX_DATA_BYTES", default=MAX_DATA_BYTES),
             max_channels=_count(env, "MAX_CHANNELS", default=MAX_CHANNELS),
+            ingest_channels=_ingest_channels(env.get("INGEST_CHANNELS", "")),
+            ingest_dead_letters_url=env.get("INGEST_DEAD_LETTERS_URL", "").strip(),
+            ingest_reports_failures=_flag(env, "INGEST_REPORTS_FAILURES"),
         )
 
 
@@ -138,3 +152,11 @@ def _channels(value: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ConfigError("CHANNELS", f"cannot read {path}: {error.strerror}") from error
+
+
+def _ingest_channels(value: str) -> dict[str, str]:
+    try:
+        return msgspec.json.decode(value, type=dict[str, str]) if value.strip() else {}
+    except msgspec.MsgspecError as error:
+        problem = f"expected a JSON object of channels by type, source, queue or topic: {error}"
+        raise ConfigError("INGEST_CHANNELS", problem) from error

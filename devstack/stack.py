@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 from chalice.app import Chalice
 
@@ -51,6 +50,7 @@ def running(options: Options) -> Iterator[Stack]:
         aws_url = options.aws or stack.enter_context(embedded(options.aws_port))
         stage.enter(AWS_ENDPOINT_URL=aws_url, WEBSOCKET_ENDPOINT="")
         queues = resources.create(aws_url, stage.value("TABLE"))
+        stage.fill("INGEST_DEAD_LETTERS_URL", queues["IngestDeadLetters"])
         if options.fanout == "sqs":
             stage.fill("FANOUT_QUEUE_URL", queues["FanoutQueue"])
 
@@ -59,9 +59,9 @@ def running(options: Options) -> Iterator[Stack]:
         gateway = stack.enter_context(serve(app, port=options.ws_port, stage="api"))
         stage.fill("WEBSOCKET_ENDPOINT", gateway.management_url)
         http = stack.enter_context(rest.serving(app, options.http_port)) if options.http else ""
-        if options.fanout == "sqs":
-            connect = partial(resources.client, "sqs", aws_url)
-            stack.enter_context(triggers.polling(app, connect))
+        stack.enter_context(
+            triggers.polling(app, lambda service: resources.client(service, aws_url))
+        )
         stack.enter_context(triggers.ticking(app))
         yield Stack(http, gateway.ws_url, aws_url, app, gateway)
 

@@ -1,14 +1,17 @@
 """What calls handlers beside HTTP and sockets: queues and schedules, as Lambda does it."""
 
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 from uuid import uuid4  # noqa: TID251 an id such as EventBridge gives
 
-from chalice.app import Chalice, Rate, ScheduledEventConfig, SQSEventConfig
+from chalice.app import Chalice, Rate, ScheduledEventConfig, SNSEventConfig, SQSEventConfig
 
 logger = logging.getLogger(__name__)
 
@@ -19,57 +22,92 @@ _UNIT_SECONDS = {Rate.MINUTES: 60, Rate.HOURS: 3600, Rate.DAYS: 86400}
 
 
 @contextmanager
-def polling(app: Chalice, connect: Callable[[], Any]) -> Iterator[None]:
-    """Hand the messages of every queue that the app listens to to its handler.
+def polling(app: Chalice, connect: Callable[[str], Any]) -> Iterator[None]:
+    """Hand the messages of every queue and topic that the app listens to to its handlers.
 
-    A batch that was handled is deleted. One whose handler raised comes again when its visibility
-    times out, and goes where the queue's redrive policy says when it has come too often.
+    What was handled is deleted. A batch whose handler raised, or the part of it that the handler
+    reports, comes again when its visibility times out, and goes where the queue's redrive policy
+    says when it has come too often.
+
+    Args:
+        connect: Makes a client of a service.
     """
     stopped = threading.Event()
     with ExitStack() as stack:
         for source in app.event_sources:
+            handler = app.handler_map.get(source.name)
             if isinstance(source, SQSEventConfig):
-                for _ in range(WORKERS):
-                    worker = _Worker(app, source, connect(), stopped)
-                    stack.enter_context(_thread(worker.run, stopped, f"queue-{source.queue}"))
+                url = connect("sqs").get_queue_url(QueueName=source.queue)["QueueUrl"]
+                size = min(source.batch_size, 10)
+                workers = [_Worker(handler, url, size, _queued) for _ in range(WORKERS)]
+            elif isinstance(source, SNSEventConfig):
+                url = _subscribed(connect, source.topic)
+                workers = [_Worker(handler, url, 1, _notified)]
+            else:
+                continue
+            for worker in workers:
+                run = partial(worker.run, connect("sqs"), stopped)
+                stack.enter_context(_thread(run, stopped, f"queue-{url.rpartition('/')[2]}"))
         yield
 
 
-class _Worker:
-    def __init__(
-        self, app: Chalice, source: SQSEventConfig, client: Any, stopped: threading.Event
-    ) -> None:
-        self._handler = app.handler_map[source.name]
-        self._source = source
-        self._client = client
-        self._stopped = stopped
-        self._url = client.get_queue_url(QueueName=source.queue)["QueueUrl"]
+def _subscribed(connect: Callable[[str], Any], topic: str) -> str:
+    """The URL of a queue that gets what a topic is sent: a topic itself cannot be polled."""
+    sqs, sns = connect("sqs"), connect("sns")
+    url: str = sqs.create_queue(QueueName=f"{topic}-notifications")["QueueUrl"]
+    known = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    arn = sns.create_topic(Name=topic)["TopicArn"]
+    sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=known["Attributes"]["QueueArn"])
+    return url
 
-    def run(self) -> None:
-        while not self._stopped.is_set():
-            received = self._client.receive_message(
-                QueueUrl=self._url,
-                MaxNumberOfMessages=min(self._source.batch_size, 10),
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    handler: Any
+    url: str
+    batch_size: int
+    event: Callable[[list[Any], str], dict[str, Any]]  # from messages and the queue's URL
+
+    def run(self, client: Any, stopped: threading.Event) -> None:
+        while not stopped.is_set():
+            received = client.receive_message(
+                QueueUrl=self.url,
+                MaxNumberOfMessages=self.batch_size,
                 WaitTimeSeconds=WAIT_SECONDS,
                 MessageSystemAttributeNames=["All"],
                 MessageAttributeNames=["All"],
             )
             if received.get("Messages"):
-                self._handle(received["Messages"])
+                self._handle(client, received["Messages"])
 
-    def _handle(self, messages: list[Any]) -> None:
+    def _handle(self, client: Any, messages: list[Any]) -> None:
         try:
-            self._handler({"Records": [_record(message, self._url) for message in messages]}, None)
+            answer = self.handler(self.event(messages, self.url), None)
         except Exception:
-            logger.exception("handler %s failed; its batch comes again", self._source.name)
+            logger.exception("a handler failed; its batch comes again: %s", self.url)
             return
-        self._client.delete_message_batch(
-            QueueUrl=self._url,
-            Entries=[
-                {"Id": str(place), "ReceiptHandle": message["ReceiptHandle"]}
-                for place, message in enumerate(messages)
-            ],
-        )
+        reported = answer.get("batchItemFailures", []) if isinstance(answer, dict) else []
+        failed = {each["itemIdentifier"] for each in reported}
+        entries = [
+            {"Id": str(place), "ReceiptHandle": message["ReceiptHandle"]}
+            for place, message in enumerate(messages)
+            if message["MessageId"] not in failed
+        ]
+        if entries:
+            client.delete_message_batch(QueueUrl=self.url, Entries=entries)
+
+
+def _queued(messages: list[Any], url: str) -> dict[str, Any]:
+    return {"Records": [_record(message, url) for message in messages]}
+
+
+def _notified(messages: list[Any], _url: str) -> dict[str, Any]:
+    """A notification as Lambda's event has it.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/with-sns.html
+    """
+    source = {"EventSource": "aws:sns", "EventVersion": "1.0"}
+    return {"Records": [{**source, "Sns": json.loads(each["Body"])} for each in messages]}
 
 
 def _record(message: Any, url: str) -> dict[str, Any]:

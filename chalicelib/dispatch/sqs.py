@@ -18,11 +18,18 @@ from chalicelib.ports import Dispatcher
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
+    from mypy_boto3_sqs.type_defs import (
+        MessageAttributeValueTypeDef,
+        SendMessageBatchRequestEntryTypeDef,
+    )
 
 # Messages that one SendMessageBatch may hold.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
 BATCH = 10
+# Of the reason that a dead letter carries: an attribute counts as part of the message.
+REASON_CHARACTERS = 1000
+# SQS takes no empty body.
+EMPTY = "(empty)"
 
 
 class SqsDispatcher:
@@ -65,6 +72,26 @@ class SqsDispatcher:
             "MessageGroupId": group_of(channel, shard),
             "MessageDeduplicationId": self._new_id(),
         }
+
+
+class DeadLetters:
+    """The queue where lies what could not be published, each message with the reason."""
+
+    def __init__(self, queue_url: str, connect: "Callable[[], SQSClient] | None" = None) -> None:
+        self._queue_url = queue_url
+        self._connect = connect or _connect
+
+    def put(self, body: str, *, reason: str) -> None:
+        """Raises: botocore's ClientError; the message comes again then."""
+        attribute: MessageAttributeValueTypeDef = {
+            "DataType": "String",
+            "StringValue": reason[:REASON_CHARACTERS],
+        }
+        self._connect().send_message(
+            QueueUrl=self._queue_url,
+            MessageBody=body or EMPTY,
+            MessageAttributes={"reason": attribute},
+        )
 
 
 def group_of(channel: str, shard: int) -> str:

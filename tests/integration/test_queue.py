@@ -106,7 +106,7 @@ def test_a_doorbell_gets_its_shard_drained(queue: Queue) -> None:
     world = _world(queue)
     worker = Worker(world)
     world.join("c1", "kept:a")
-    with polling(worker.app, queue.connect):
+    with polling(worker.app, lambda _service: queue.connect()):
         for n in range(3):
             world.notifier.publish("kept:a", n)
             worker.wait("kept:a")
@@ -122,7 +122,7 @@ def test_a_shard_that_cannot_be_drained_becomes_a_dead_letter_and_delays_no_othe
     worker.broken.add("kept:bad")
     world.join("c1", "kept:bad")
     world.join("c2", "kept:good")
-    with polling(worker.app, queue.connect):
+    with polling(worker.app, lambda _service: queue.connect()):
         world.notifier.publish("kept:bad", "first")
         for n in range(3):
             world.notifier.publish("kept:good", n)

@@ -23,6 +23,7 @@ class Stack:
     Attributes:
         gateway: The running gateway: drops sockets, runs other handlers.
         app: The Chalice app.
+        aws: URL of the embedded AWS.
     """
 
     http: str
@@ -30,6 +31,7 @@ class Stack:
     api_key: str
     gateway: LocalGateway
     app: Any
+    aws: str
 
     def post(self, method: str, body: object) -> Any:
         """Call the server API as a program without a library does; the decoded answer."""
@@ -68,7 +70,7 @@ def running() -> Iterator[Stack]:
     with ExitStack() as stack:
         stack.enter_context(_environment_kept())
         up = stack.enter_context(devstack.running(Options(http_port=0, ws_port=0, aws_port=0)))
-        yield Stack(up.http, up.ws, environ["API_KEYS"].split(",")[0], up.gateway, up.app)
+        yield Stack(up.http, up.ws, environ["API_KEYS"].split(",")[0], up.gateway, up.app, up.aws)
 
 
 @contextmanager

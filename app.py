@@ -6,13 +6,14 @@ from typing import Any
 from chalice.app import Chalice, CloudWatchEvent, Rate, SQSEvent, WebsocketEvent
 
 from chalicelib import bootstrap, logs
-from chalicelib.api import server
+from chalicelib.api import ingest, server
 from chalicelib.dispatch import sqs
 from chalicelib.protocol import handshake
 
 app = Chalice(app_name="carillon")
 app.experimental_feature_flags.update(["WEBSOCKETS"])
 app.register_blueprint(server.blueprint)
+app.register_blueprint(ingest.blueprint)
 
 Handled = dict[str, Any]
 

@@ -110,6 +110,45 @@ def test_a_closed_socket_leaves_nothing_behind(deployed: Deployed) -> None:
     )
 
 
+def test_what_comes_in_from_aws_reaches_a_subscriber(deployed: Deployed) -> None:
+    with subscribed(deployed, "ingested") as client:
+        enqueue(deployed, {"channel": "ingested", "data": "sqs"})
+        assert hear(client, "publication")["data"] == "sqs"
+
+        deployed.cloud.client("sns").publish(
+            TopicArn=deployed.outputs["IngestTopicArn"],
+            Message='"sns"',
+            MessageAttributes={"channel": {"DataType": "String", "StringValue": "ingested"}},
+        )
+        assert hear(client, "publication")["data"] == "sns"
+
+        put_event(deployed, {"channel": "ingested", "data": "events"})
+        assert hear(client, "publication")["data"] == "events"
+
+
+def test_what_can_never_be_published_lies_with_the_reason(deployed: Deployed) -> None:
+    enqueue(deployed, {"channel": "nowhere:at-all", "data": 1})
+    sqs = deployed.cloud.client("sqs")
+    url = deployed.outputs["IngestDeadLettersUrl"]
+
+    def dead() -> list[Any]:
+        received = sqs.receive_message(QueueUrl=url, MessageAttributeNames=["All"])
+        return [each for each in received.get("Messages", []) if "nowhere" in each["Body"]]
+
+    (message,) = until(dead, within=ANSWER_SECONDS, what="the message is among the dead letters")
+    assert "unknown channel" in message["MessageAttributes"]["reason"]["StringValue"]
+
+
+def enqueue(deployed: Deployed, body: object) -> None:
+    url = deployed.outputs["IngestQueueUrl"]
+    deployed.cloud.client("sqs").send_message(QueueUrl=url, MessageBody=json.dumps(body))
+
+
+def put_event(deployed: Deployed, detail: object) -> None:
+    entry = {"Source": "carillon.publish", "DetailType": "e2e", "Detail": json.dumps(detail)}
+    deployed.cloud.client("events").put_events(Entries=[entry])
+
+
 # -- Each statement of each policy is needed ------------------------------------------------------
 
 Act = Callable[[Deployed, str, str], object]  # in a channel, with a connection that is in it
@@ -143,6 +182,45 @@ def posts_without_history(deployed: Deployed, channel: str, _connection: str) ->
 
 def sweeps(deployed: Deployed, _channel: str, _connection: str) -> object:
     return [deployed.invoke("Sweep", SCHEDULED) for _ in range(4)]  # a share of the sockets each
+
+
+def came_in(function: str, *, data: object = 1, skip_history: bool = False) -> Act:
+    """A publish in the event that a function of ingest is called with."""
+
+    def act(deployed: Deployed, channel: str, _connection: str) -> object:
+        body = {"channel": channel, "data": data, "skip_history": skip_history}
+        return deployed.invoke(function, INGESTED[function](body, channel))
+
+    return act
+
+
+def came_in_wrong(function: str) -> Act:
+    def act(deployed: Deployed, channel: str, _connection: str) -> object:
+        return deployed.invoke(function, INGESTED[function]({"channel": channel}, channel))
+
+    return act
+
+
+def queued(body: object, id_: str) -> dict[str, Any]:
+    record = {"messageId": id_, "receiptHandle": "r", "body": json.dumps(body)}
+    return {"Records": [{**record, "eventSourceARN": "arn:aws:sqs:us-east-1:1:carillon-ingest"}]}
+
+
+def notified(body: object, id_: str) -> dict[str, Any]:
+    topic = "arn:aws:sns:us-east-1:1:carillon-ingest"
+    notification = {"MessageId": id_, "TopicArn": topic, "Message": json.dumps(body)}
+    return {"Records": [{"Sns": {**notification, "MessageAttributes": {}}}]}
+
+
+def happened(body: object, id_: str) -> dict[str, Any]:
+    return {**SCHEDULED, "id": id_, "source": "carillon.publish", "detail": body}
+
+
+INGESTED: dict[str, Callable[[object, str], dict[str, Any]]] = {
+    "IngestMessage": queued,
+    "IngestNotification": notified,
+    "IngestEvent": happened,
+}
 
 
 def socket_event(kind: str, connection: str, frame: object = None) -> dict[str, Any]:
@@ -188,6 +266,16 @@ NEEDED: list[tuple[str, str, Act]] = [
     ("FanoutRole", "Sockets", posts),
     ("SweepRole", "Table", sweeps),
     ("SweepRole", "Sockets", sweeps),
+    *(
+        (f"{function}Role", sid, act)
+        for function in INGESTED
+        for sid, act in (
+            ("Table", came_in(function)),
+            ("Sockets", came_in(function, skip_history=True)),
+            ("Doorbells", came_in(function)),
+            ("DeadLetters", came_in_wrong(function)),
+        )
+    ),
 ]
 # What MiniStack lets through whatever the policy says.
 NOT_ENFORCED = {

@@ -126,10 +126,11 @@ def deploy(cloud: MiniStack, packaged: Path) -> Deployed:
     storage.put_object(Bucket="code", Key="deployment.zip", Body=code)
     formation = cloud.client("cloudformation")
     template = adapted(json.loads((packaged / "cfn.json").read_text()), cloud.url)
+    storage.put_object(Bucket="code", Key="cfn.json", Body=json.dumps(template).encode())
     parameters = {"CodeBucket": "code", "ApiKeys": API_KEY}
     formation.create_stack(
         StackName=STACK,
-        TemplateBody=json.dumps(template),
+        TemplateURL=f"{cloud.url}/code/cfn.json",  # it is too long for a body
         Capabilities=["CAPABILITY_IAM"],
         Parameters=[
             {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()

@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "sweep": (*_BASE, "channels", "connections", "fanout"),
     "dispatch": (*_BASE, "dispatch", "fanout"),
     "bootstrap": ("*",),
-    "api": (*_BASE, "apikeys", "bootstrap", "hub", "notifier", "settings"),
+    "api": (*_BASE, "api", "apikeys", "bootstrap", "hub", "notifier", "settings"),
 }
 NEVER_DEPLOYED = {"localgateway", "devstack", "infra", "bench", "tests", "boto3_stubs"}
 BOTO3_PLACES = {"store/table.py", "transport/sigv4.py", "dispatch/sqs.py"}

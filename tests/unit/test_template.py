@@ -9,6 +9,7 @@ import pytest
 from infra import template
 
 ROOT = Path(__file__).parents[2]
+TRIGGERS = "".join((ROOT / name).read_text() for name in ("app.py", "chalicelib/api/ingest.py"))
 
 
 def attribute(name: str, what: str) -> str:
@@ -34,6 +35,17 @@ def test_intrinsics_are_resolved(value: object, resolved: object) -> None:
 def test_what_cannot_be_resolved_is_an_error(value: object) -> None:
     with pytest.raises(KeyError):
         template.resolve(value, {}, attribute)
+
+
+def test_the_stack_of_chalice_deploy_has_the_names_that_app_py_says() -> None:
+    names = [
+        template.resolve(properties[key], {"AWS::StackName": template.STACK}, attribute)
+        for kind, key in (("AWS::SQS::Queue", "QueueName"), ("AWS::SNS::Topic", "TopicName"))
+        for logical, properties in template.declared(kind)
+        if "DeadLetters" not in logical
+    ]
+
+    assert [name for name in names if f'"{name}"' not in TRIGGERS] == []
 
 
 def test_a_fanout_message_is_invisible_for_longer_than_its_function_runs() -> None:

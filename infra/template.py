@@ -9,7 +9,7 @@ from typing import Any
 TEMPLATE = Path(__file__).parent / "resources.json"
 # The stack that `chalice deploy` needs: app.py names its queues and its topic after it.
 STACK = "carillon"
-_VARIABLE = re.compile(r"\$\{([^}]+)\}")
+VARIABLE = re.compile(r"\$\{([^}]+)\}")
 
 Attribute = Callable[[str, str], str]  # logical name and attribute → its value
 
@@ -43,9 +43,7 @@ def resolve(value: Any, known: Mapping[str, str], attribute: Attribute) -> Any:
     if "Fn::GetAtt" in value:
         return attribute(*value["Fn::GetAtt"])
     if "Fn::Sub" in value:
-        return _VARIABLE.sub(
-            lambda found: _substitute(found[1], known, attribute), value["Fn::Sub"]
-        )
+        return VARIABLE.sub(lambda found: _substitute(found[1], known, attribute), value["Fn::Sub"])
     if unknown := [key for key in value if key.startswith("Fn::")]:
         raise KeyError(f"{unknown[0]} cannot be resolved here")
     return {key: resolve(each, known, attribute) for key, each in value.items()}

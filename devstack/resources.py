@@ -20,14 +20,16 @@ def client(service: str, endpoint: str) -> Any:
     return boto3.session.Session().client(service, endpoint_url=endpoint)
 
 
-def create(endpoint: str, table: str) -> dict[str, str]:
+def create(endpoint: str, table: str, *, stack: str = STACK) -> dict[str, str]:
     """Create table, queues and topics of the template, unless they are there already.
 
-    The table gets that name. What a Ref gives, by the names in the template: a queue's URL, a
-    topic's ARN.
+    The table gets that name, the others begin with the stack's. What a Ref gives, by the names in
+    the template: a queue's URL, a topic's ARN.
     """
     create_table(client("dynamodb", endpoint), table)
-    return _create_queues(client("sqs", endpoint)) | _create_topics(client("sns", endpoint))
+    return _create_queues(client("sqs", endpoint), stack) | _create_topics(
+        client("sns", endpoint), stack
+    )
 
 
 def create_table(dynamodb: "DynamoDBClient", table: str) -> None:
@@ -43,7 +45,7 @@ def create_table(dynamodb: "DynamoDBClient", table: str) -> None:
     dynamodb.update_time_to_live(TableName=table, TimeToLiveSpecification=ttl)
 
 
-def _create_queues(sqs: Any) -> dict[str, str]:
+def _create_queues(sqs: Any, stack: str) -> dict[str, str]:
     """Create queues in the template's order: a dead-letter queue stands before who uses it."""
     urls: dict[str, str] = {}
 
@@ -53,18 +55,18 @@ def _create_queues(sqs: Any) -> dict[str, str]:
         return str(known["Attributes"]["QueueArn"])
 
     for name, raw in declared("AWS::SQS::Queue"):
-        properties = resolve(raw, {"AWS::StackName": STACK}, attribute)
+        properties = resolve(raw, {"AWS::StackName": stack}, attribute)
         queue = properties.pop("QueueName")
         attributes = {key: _text(value) for key, value in properties.items()}
         urls[name] = sqs.create_queue(QueueName=queue, Attributes=attributes)["QueueUrl"]
     return urls
 
 
-def _create_topics(sns: Any) -> dict[str, str]:
+def _create_topics(sns: Any, stack: str) -> dict[str, str]:
     arns: dict[str, str] = {}
     for name, raw in declared("AWS::SNS::Topic"):
         topic = resolve(
-            raw["TopicName"], {"AWS::StackName": STACK}, lambda of, what: f"{of}.{what}"
+            raw["TopicName"], {"AWS::StackName": stack}, lambda of, what: f"{of}.{what}"
         )
         arns[name] = sns.create_topic(Name=topic)["TopicArn"]
     return arns

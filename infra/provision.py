@@ -154,7 +154,9 @@ def _resolved(
 ) -> Any:
     """The packaged stage's policy of a function, with what the stack is called now."""
     _, partition, _, region, account, _ = outputs["StackId"].split(":", 5)
-    name = f"{config['app_name']}-{stage}-{function}"
+    name = f"{config['app_name']}-{stage}"
+    if function != "api_handler":  # which Chalice names after the app alone
+        name += f"-{function}"
     arns = {
         "Logs": f"arn:{partition}:logs:{region}:{account}:log-group:/aws/lambda/{name}:*",
         "Table": outputs["TableArn"],

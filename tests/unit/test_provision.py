@@ -75,7 +75,8 @@ def test_afterwards_functions_may_use_their_own_api_and_no_other(tmp_path: Path)
         text = path.read_text()
         assert "Fn::" not in text
         assert '"Endpoint"' not in text
-        logs = ARN.format("logs", f"log-group:/aws/lambda/carillon-dev-{path.stem[7:]}:*")
+        name = f"carillon-dev-{path.stem[7:]}".removesuffix("-api_handler")
+        logs = ARN.format("logs", f"log-group:/aws/lambda/{name}:*")
         assert logs in text
         assert "*" not in text.replace(logs, "").replace("/@connections/*", "")
 

@@ -13,7 +13,7 @@ from random import random
 from threading import Lock, local
 from typing import TypeVar
 
-from chalicelib import rpc
+from chalicelib import logs, rpc
 from chalicelib.connections import Connections
 from chalicelib.dispatch.inline import InlineDispatcher
 from chalicelib.dispatch.sqs import DeadLetters, SqsDispatcher
@@ -166,6 +166,8 @@ def _from_environment() -> App:
 
     clock, sleep = time.time, time.sleep  # noqa: TID251 the one place that reads the clock
     found = Settings.from_environment()
+    if found.function:
+        logs.to_cloudwatch(found.table, found.log_level)
     world = World(now=clock, monotonic=time.monotonic, random=random)
     credentials = credentials_from(environ)
     table = Table(found.table, clock=clock, sleep=sleep)

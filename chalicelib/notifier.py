@@ -149,6 +149,7 @@ class Notifier:
             "published",
             channel=channel,
             offset=published.position.offset,
+            published=1,
             delivered=published.report.delivered,
             gone=published.report.gone,
             failed=published.report.failed,

@@ -21,6 +21,7 @@ PING_SECONDS = 540
 MIN_PING_SECONDS = 120
 MAX_DATA_BYTES = 64 * 1024
 MAX_CHANNELS = 128
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class Settings:
             goes where its trigger puts failures.
         ingest_reports_failures: Whether Lambda was told that failed messages of a batch are
             reported, so that the others do not come again.
+        function: The Lambda function that this is; empty elsewhere.
+        log_level: The least that is logged, on Lambda.
     """
 
     stage: str
@@ -63,6 +66,8 @@ class Settings:
     ingest_channels: Mapping[str, str] = field(default_factory=dict)
     ingest_dead_letters_url: str = ""
     ingest_reports_failures: bool = False
+    function: str = ""
+    log_level: str = LOG_LEVELS[1]
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -99,6 +104,8 @@ class Settings:
             ingest_channels=_ingest_channels(env.get("INGEST_CHANNELS", "")),
             ingest_dead_letters_url=env.get("INGEST_DEAD_LETTERS_URL", "").strip(),
             ingest_reports_failures=_flag(env, "INGEST_REPORTS_FAILURES"),
+            function=env.get("AWS_LAMBDA_FUNCTION_NAME", ""),
+            log_level=_log_level(env.get("LOG_LEVEL", "")),
         )
 
 
@@ -160,3 +167,10 @@ def _ingest_channels(value: str) -> dict[str, str]:
     except msgspec.MsgspecError as error:
         problem = f"expected a JSON object of channels by type, source, queue or topic: {error}"
         raise ConfigError("INGEST_CHANNELS", problem) from error
+
+
+def _log_level(value: str) -> str:
+    level = value.strip().upper() or LOG_LEVELS[1]
+    if level not in LOG_LEVELS:
+        raise ConfigError("LOG_LEVEL", f"expected one of {', '.join(LOG_LEVELS)}, got {value!r}")
+    return level

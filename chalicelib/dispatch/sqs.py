@@ -126,6 +126,7 @@ def answer(doorbells: Iterable[str], drain: Drain) -> Report:
         except Exception as error:  # noqa: BLE001 the other shards come first; it is raised below
             logs.failure("drain_failed", channel=channel, shard=shard)
             failure = failure or error
+    logs.info("drained", delivered=total.delivered, gone=total.gone, failed=total.failed)
     if failure:
         raise failure
     return total

@@ -1,7 +1,7 @@
 """Doorbells through a FIFO queue: polled as Lambda polls it, drained by the app's own worker."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3  # noqa: TID251 the test makes its own queues
@@ -62,8 +62,8 @@ class Queue:
 
 
 @pytest.fixture
-def queue(dynamodb: str) -> Iterator[Queue]:
-    made = Queue(dynamodb)
+def queue(engines: Callable[[str], str]) -> Iterator[Queue]:
+    made = Queue(engines("moto"))
     yield made
     made.drop()
 

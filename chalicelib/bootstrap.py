@@ -167,7 +167,7 @@ def _from_environment() -> App:
     clock, sleep = time.time, time.sleep  # noqa: TID251 the one place that reads the clock
     found = Settings.from_environment()
     if found.function:
-        logs.to_cloudwatch(found.table, found.log_level)
+        logs.to_cloudwatch(found.table, found.log_level.upper())
     world = World(now=clock, monotonic=time.monotonic, random=random)
     credentials = credentials_from(environ)
     table = Table(found.table, clock=clock, sleep=sleep)

@@ -21,7 +21,7 @@ PING_SECONDS = 540
 MIN_PING_SECONDS = 120
 MAX_DATA_BYTES = 64 * 1024
 MAX_CHANNELS = 128
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ def _ingest_channels(value: str) -> dict[str, str]:
 
 
 def _log_level(value: str) -> str:
-    level = value.strip().upper() or LOG_LEVELS[1]
+    level = value.strip().lower() or LOG_LEVELS[1]
     if level not in LOG_LEVELS:
         raise ConfigError("LOG_LEVEL", f"expected one of {', '.join(LOG_LEVELS)}, got {value!r}")
     return level

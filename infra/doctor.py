@@ -23,9 +23,6 @@ from infra.template import declared
 # API Gateway refuses signatures that are this many seconds off.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
 SKEW_SECONDS = 300
-# Concurrency that Lambda keeps unreserved.
-# https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
-UNRESERVED = 100
 FANOUT_SECONDS = 30
 
 Clients = Callable[[str], Any]

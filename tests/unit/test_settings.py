@@ -59,7 +59,7 @@ def test_channels_may_be_a_path_or_absent() -> None:
         ("MAX_CHANNELS", "0", "expected a whole number from 1, got '0'"),
         ("MAX_DATA_BYTES", "64k", "expected a whole number from 1, got '64k'"),
         ("CHANNELS", "{nope", "malformed"),
-        ("LOG_LEVEL", "loud", "expected one of DEBUG, INFO"),
+        ("LOG_LEVEL", "loud", "expected one of debug, info"),
         ("INGEST_CHANNELS", "[1]", "expected a JSON object"),
         ("CHANNELS", "no/such/file.json", "No such file"),
     ],
